@@ -1,0 +1,110 @@
+//! Demand: how many requests arrive a second, as far as that is known.
+//!
+//! The query is the user's and is expected to count arrivals, not completions: a saturated service completes what
+//! it can, whatever is asked of it. This step decides what may be believed. A gap is no demand of zero, and a zero
+//! is believed only when replicas that were counted vouch for it, for two minutes on end: a metrics pipeline that
+//! breaks reports zero far oftener than a service with ready replicas loses all its users at once
+//! (kubernetes/kubernetes#104387, kedacore/keda#3065).
+
+use crate::snapshot::{Absence, Reading};
+use crate::unit::{RequestsPerSecond, Seconds, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How long a vouched-for zero must last before it counts as demand: eight scrapes at 15 s.
+const ZERO_PERSISTS: Seconds = Seconds::whole(120);
+
+/// What is believed of demand at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Demand {
+    /// It is known.
+    Known {
+        /// Requests that arrive a second.
+        rate: RequestsPerSecond,
+        /// Age of the oldest sample behind it.
+        age: Seconds,
+        /// Whether a fall may be believed: enough of the replicas report.
+        complete: bool,
+    },
+    /// The last known is too old to act on.
+    Stale {
+        /// What it was.
+        last: RequestsPerSecond,
+        /// How old that is.
+        age: Seconds,
+    },
+    /// It is not known.
+    Unknown(Absence),
+}
+
+/// What is remembered of demand.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    zero_since: Option<Timestamp>,
+}
+
+pub(crate) fn assess(memory: &mut Memory, reading: &Reading<RequestsPerSecond>, at: Timestamp) -> Demand {
+    let sample = match reading {
+        Reading::Fresh(sample) => sample,
+        Reading::Stale(sample) => {
+            memory.zero_since = None;
+            return Demand::Stale { last: sample.value, age: sample.age };
+        }
+        Reading::Missing(absence) => {
+            memory.zero_since = None;
+            return Demand::Unknown(*absence);
+        }
+    };
+    if sample.value > RequestsPerSecond::ZERO {
+        memory.zero_since = None;
+    } else if !sample.coverage.is_proven() {
+        memory.zero_since = None;
+        return Demand::Unknown(Absence::SuspiciousZero);
+    } else {
+        let since = *memory.zero_since.get_or_insert(at);
+        if at.since(since) < ZERO_PERSISTS {
+            return Demand::Unknown(Absence::SuspiciousZero);
+        }
+    }
+    Demand::Known { rate: sample.value, age: sample.age, complete: sample.coverage.is_complete() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Coverage, Sample};
+    use crate::unit::Ratio;
+
+    fn zero(coverage: Coverage) -> Reading<RequestsPerSecond> {
+        Reading::Fresh(Sample { value: RequestsPerSecond::ZERO, age: Seconds::ZERO, coverage })
+    }
+
+    #[test]
+    fn a_zero_that_nobody_vouches_for_is_never_believed() {
+        let mut memory = Memory::default();
+        for coverage in [Coverage::Unmeasured, Coverage::Partial, Coverage::Share(Ratio::percent(89))] {
+            for second in 0..1_000 {
+                let seen = assess(&mut memory, &zero(coverage), Timestamp(second * 1_000));
+                assert_eq!(seen, Demand::Unknown(Absence::SuspiciousZero), "{coverage:?} after {second} s");
+            }
+        }
+    }
+
+    #[test]
+    fn a_zero_that_all_replicas_report_is_believed_after_two_minutes() {
+        let mut memory = Memory::default();
+        let vouched = zero(Coverage::Share(Ratio::ONE));
+        assert_eq!(assess(&mut memory, &vouched, Timestamp(0)), Demand::Unknown(Absence::SuspiciousZero));
+        assert_eq!(assess(&mut memory, &vouched, Timestamp(119_999)), Demand::Unknown(Absence::SuspiciousZero));
+        assert!(matches!(assess(&mut memory, &vouched, Timestamp(120_000)), Demand::Known { complete: true, .. }));
+    }
+
+    #[test]
+    fn a_gap_starts_the_wait_for_a_zero_anew() {
+        let mut memory = Memory::default();
+        let vouched = zero(Coverage::Share(Ratio::ONE));
+        assess(&mut memory, &vouched, Timestamp(0));
+        assess(&mut memory, &Reading::Missing(Absence::Unreachable), Timestamp(60_000));
+        assert_eq!(assess(&mut memory, &vouched, Timestamp(125_000)), Demand::Unknown(Absence::SuspiciousZero));
+    }
+}

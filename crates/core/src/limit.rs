@@ -1,0 +1,209 @@
+//! Limits: what stands between the size that demand asks for and the size that is set.
+//!
+//! Applied in one order; each that bites says so with what it made of what. The order is the promise: the operator's
+//! bounds, then what keeps replicas (stabilization, doubts about the inputs), then what holds replicas back
+//! (protection, pods that do not start), then the largest single step.
+
+use crate::decision::Wanted;
+use crate::demand::Demand;
+use crate::policy::{Bounds, Policy};
+use crate::protect::Guard;
+use crate::snapshot::{Absence, Fleet, Reading, Snapshot};
+use crate::unit::{Replicas, Seconds, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::fmt;
+
+/// Pods that have been starting for so long do not start: more of the same would wait beside them.
+const STUCK: Seconds = Seconds::whole(300);
+/// Longer than this without a reading, and the stabilization window starts anew: what was not seen may have been a peak.
+const BLIND: Seconds = Seconds::whole(60);
+
+/// A limit that changed the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bite {
+    /// Which.
+    pub limit: Limit,
+    /// The size before it.
+    pub from: Replicas,
+    /// The size after it.
+    pub to: Replicas,
+    /// When it will let go, where that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// What can stand in the way of a size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// The policy's least number of replicas.
+    Min,
+    /// The policy's most.
+    Max,
+    /// Within the stabilization window more were needed, or the window has not been watched to its end yet.
+    Stabilization,
+    /// Part of the replicas does not report, so a fall of demand is not believed.
+    PartialDemand,
+    /// The objective is being missed now; nothing is removed meanwhile.
+    Latency,
+    /// Whether the objective is kept is not known, because its source failed.
+    LatencyUnknown(Absence),
+    /// Two versions of the pods exist side by side.
+    Rollout,
+    /// Something downstream is above its limit.
+    Protected(String),
+    /// Pods that were asked for long ago are still not ready.
+    StuckPods,
+    /// The largest change that is made at once: up to four times plus four, down to half.
+    Step,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Min => f.write_str("min replicas"),
+            Self::Max => f.write_str("max replicas"),
+            Self::Stabilization => f.write_str("scale-down stabilization window"),
+            Self::PartialDemand => f.write_str("only part of the replicas report"),
+            Self::Latency => f.write_str("the objective is being missed"),
+            Self::LatencyUnknown(absence) => write!(f, "latency is unknown: {absence}"),
+            Self::Rollout => f.write_str("a rollout is in progress"),
+            Self::Protected(name) => write!(f, "{name} is above its limit"),
+            Self::StuckPods => f.write_str("pods that were asked for do not become ready"),
+            Self::Step => f.write_str("largest step at once"),
+        }
+    }
+}
+
+/// What is remembered for the stabilization window: each size that was worth keeping and when it last was,
+/// larger before smaller, so that the first is the largest of the window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    kept: VecDeque<Kept>,
+    watched_since: Option<Timestamp>,
+    watched_last: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    at: Timestamp,
+    replicas: Replicas,
+}
+
+/// Notes what would be kept now, so that the window knows it later.
+pub(crate) fn watch(memory: &mut Memory, keep: Replicas, window: Seconds, at: Timestamp) {
+    if memory.watched_last.is_none_or(|last| at.since(last) > BLIND) {
+        memory.watched_since = Some(at);
+    }
+    memory.watched_last = Some(at);
+    while memory.kept.back().is_some_and(|kept| kept.replicas <= keep) {
+        memory.kept.pop_back();
+    }
+    memory.kept.push_back(Kept { at, replicas: keep });
+    while memory.kept.front().is_some_and(|kept| at.since(kept.at) > window) {
+        memory.kept.pop_front();
+    }
+}
+
+/// The size that is set, and what bit on the way to it.
+pub(crate) fn apply(
+    policy: &Policy,
+    memory: &Memory,
+    (demand, wanted): (&Demand, &Wanted),
+    guards: &[Guard],
+    snapshot: &Snapshot,
+) -> (Replicas, Vec<Bite>) {
+    let mut limited =
+        Limited { desired: snapshot.fleet.desired, now: wanted.replicas(snapshot.fleet.desired), bites: Vec::new() };
+    limited.bound(policy.replicas, wanted);
+    if limited.lowers() {
+        limited.stabilize(policy.stabilization, memory, snapshot.at);
+        limited.doubt(policy, demand, snapshot);
+    }
+    if limited.raises() {
+        limited.hold_back(guards, &snapshot.fleet);
+    }
+    limited.step();
+    (limited.now, limited.bites)
+}
+
+struct Limited {
+    desired: Replicas,
+    now: Replicas,
+    bites: Vec<Bite>,
+}
+
+impl Limited {
+    fn lowers(&self) -> bool {
+        self.now < self.desired
+    }
+
+    fn raises(&self) -> bool {
+        self.now > self.desired
+    }
+
+    fn bite(&mut self, limit: Limit, to: Replicas, until: Option<Timestamp>) {
+        if to != self.now {
+            self.bites.push(Bite { limit, from: self.now, to, until });
+            self.now = to;
+        }
+    }
+
+    fn bound(&mut self, bounds: Bounds, wanted: &Wanted) {
+        if self.now < bounds.min() {
+            self.bite(Limit::Min, bounds.min(), None);
+        }
+        // Who is blind does not remove, not even down to a maximum that was lowered.
+        let most = if matches!(wanted, Wanted::Unknown) { bounds.max().max(self.desired) } else { bounds.max() };
+        if self.now > most {
+            self.bite(Limit::Max, most, None);
+        }
+    }
+
+    fn stabilize(&mut self, window: Seconds, memory: &Memory, at: Timestamp) {
+        let watched_until = memory.watched_since.map(|since| since.after(window));
+        if watched_until.is_none_or(|until| until > at) {
+            return self.bite(Limit::Stabilization, self.desired, watched_until);
+        }
+        if let Some(largest) = memory.kept.front() {
+            let to = largest.replicas.min(self.desired).max(self.now);
+            self.bite(Limit::Stabilization, to, Some(largest.at.after(window)));
+        }
+    }
+
+    fn doubt(&mut self, policy: &Policy, demand: &Demand, snapshot: &Snapshot) {
+        if matches!(demand, Demand::Known { complete: false, .. }) {
+            self.bite(Limit::PartialDemand, self.desired, None);
+        }
+        match &snapshot.latency {
+            Reading::Fresh(sample) if sample.value > policy.objective.latency => {
+                self.bite(Limit::Latency, self.desired, None);
+            }
+            // No request, no percentile: that is how a service without traffic looks.
+            Reading::Missing(Absence::NotConfigured | Absence::NoSeries | Absence::NotANumber) | Reading::Fresh(_) => {}
+            Reading::Missing(absence) => self.bite(Limit::LatencyUnknown(*absence), self.desired, None),
+            Reading::Stale(_) => self.bite(Limit::LatencyUnknown(Absence::NoSeries), self.desired, None),
+        }
+        if snapshot.fleet.rolling_out {
+            self.bite(Limit::Rollout, self.desired, None);
+        }
+    }
+
+    fn hold_back(&mut self, guards: &[Guard], fleet: &Fleet) {
+        for guard in guards {
+            if let Some(until) = guard.blocks_until {
+                self.bite(Limit::Protected(guard.name.clone()), self.desired, Some(until));
+            }
+        }
+        if fleet.oldest_starting.is_some_and(|age| age >= STUCK) {
+            self.bite(Limit::StuckPods, self.desired, None);
+        }
+    }
+
+    /// The same step that the admission policy of the default install enforces.
+    fn step(&mut self) {
+        let most = Replicas(self.desired.0.saturating_mul(4)).plus(4);
+        let least = Replicas(self.desired.0.div_ceil(2));
+        self.bite(Limit::Step, self.now.clamp(least, most), None);
+    }
+}

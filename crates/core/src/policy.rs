@@ -1,0 +1,94 @@
+//! What the operator wants, already validated: no strings to parse, no defaults left to apply.
+
+use crate::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds};
+use serde::{Deserialize, Serialize};
+
+/// How one workload is to be sized.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Least and most replicas.
+    pub replicas: Bounds,
+    /// The latency that users are promised.
+    pub objective: Objective,
+    /// What one replica can serve.
+    pub capacity: Capacity,
+    /// What must not be overloaded by scaling out.
+    pub protect: Vec<Protection>,
+    /// Scale-down stabilization window: a replica goes only when none of this span would have kept it.
+    pub stabilization: Seconds,
+}
+
+/// Least and most replicas; `1 <= min <= max` holds by construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawBounds", into = "RawBounds")]
+pub struct Bounds {
+    min: Replicas,
+    max: Replicas,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct RawBounds {
+    min: Replicas,
+    max: Replicas,
+}
+
+impl Bounds {
+    /// The bounds, or `None` unless `1 <= min <= max`.
+    #[must_use]
+    pub fn new(min: Replicas, max: Replicas) -> Option<Self> {
+        (Replicas(1) <= min && min <= max).then_some(Self { min, max })
+    }
+
+    /// The least.
+    #[must_use]
+    pub const fn min(self) -> Replicas {
+        self.min
+    }
+
+    /// The most.
+    #[must_use]
+    pub const fn max(self) -> Replicas {
+        self.max
+    }
+}
+
+impl TryFrom<RawBounds> for Bounds {
+    type Error = &'static str;
+    fn try_from(raw: RawBounds) -> Result<Self, Self::Error> {
+        Self::new(raw.min, raw.max).ok_or("bounds need 1 <= min <= max")
+    }
+}
+
+impl From<Bounds> for RawBounds {
+    fn from(bounds: Bounds) -> Self {
+        Self { min: bounds.min, max: bounds.max }
+    }
+}
+
+/// A latency objective: in all but `misses` of the time, 99 of 100 requests end within `latency`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The 99th percentile that is promised.
+    pub latency: Seconds,
+    /// The share of half-minute windows that may miss it.
+    pub misses: Ratio,
+}
+
+/// What one replica can serve at full use.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capacity {
+    /// The operator says so.
+    Declared(RequestsPerSecond),
+    /// The snapshot's `capacity` reading says so.
+    Measured,
+}
+
+/// Something downstream that more replicas could overload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Protection {
+    /// The name that its reading carries in the snapshot.
+    pub name: String,
+    /// Above this level nothing is scaled out into it.
+    pub limit: Level,
+}

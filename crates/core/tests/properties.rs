@@ -1,0 +1,218 @@
+//! What holds of `decide` whatever it is given.
+#![expect(clippy::unwrap_used, reason = "a test fails loudly")]
+
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use trimtab_core::policy::{Bounds, Capacity, Objective, Policy, Protection};
+use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
+use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
+use trimtab_core::{Decision, State, Verb, decide, invariant};
+
+fn magnitude() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(0.0), 0.0..10.0, 0.0..2_000.0, 0.0..1e9, Just(f64::MAX)]
+}
+
+fn coverage() -> impl Strategy<Value = Coverage> {
+    prop_oneof![
+        (0.0..2.0).prop_map(|share| Coverage::Share(Ratio::new(share).unwrap())),
+        Just(Coverage::Partial),
+        Just(Coverage::Unmeasured)
+    ]
+}
+
+fn absence() -> impl Strategy<Value = Absence> {
+    prop::sample::select(vec![
+        Absence::NotConfigured,
+        Absence::Unreachable,
+        Absence::TimedOut,
+        Absence::NoSeries,
+        Absence::ManySeries,
+        Absence::NotANumber,
+        Absence::SuspiciousZero,
+    ])
+}
+
+fn reading<T: std::fmt::Debug + Clone>(make: fn(f64) -> Option<T>) -> impl Strategy<Value = Reading<T>> {
+    let sample = move || {
+        (magnitude(), 0.0..600.0, coverage()).prop_map(move |(value, age, coverage)| Sample {
+            value: make(value).unwrap(),
+            age: Seconds::new(age).unwrap(),
+            coverage,
+        })
+    };
+    prop_oneof![
+        4 => sample().prop_map(Reading::Fresh),
+        1 => sample().prop_map(Reading::Stale),
+        1 => absence().prop_map(Reading::Missing),
+    ]
+}
+
+fn fleet() -> impl Strategy<Value = Fleet> {
+    (0_u32..200, 0_u32..200, 0_u32..50, prop::option::of(0.0..900.0), prop::option::of(0.0..600.0), any::<bool>())
+        .prop_map(|(desired, ready, starting, oldest, startup, rolling_out)| Fleet {
+            desired: Replicas(desired),
+            ready: Replicas(ready),
+            starting: Replicas(starting),
+            oldest_starting: oldest.and_then(Seconds::new),
+            startup: startup.and_then(Seconds::new),
+            rolling_out,
+        })
+}
+
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    (
+        reading(RequestsPerSecond::new),
+        reading(RequestsPerSecond::new),
+        reading(Seconds::new),
+        prop::option::of(reading(Level::new)),
+        fleet(),
+    )
+        .prop_map(|(demand, capacity, latency, database, fleet)| Snapshot {
+            at: Timestamp(0),
+            demand,
+            capacity,
+            latency,
+            protected: database.map(|level| ("db".to_owned(), level)).into_iter().collect(),
+            fleet,
+        })
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    (1_u32..50, 0_u32..150, 0.001..2.0, 0.0001..0.2, prop::option::of(1.0..200.0), 0.0..900.0, any::<bool>()).prop_map(
+        |(min, more, latency, misses, declared, stabilization, protect)| Policy {
+            replicas: Bounds::new(Replicas(min), Replicas(min + more)).unwrap(),
+            objective: Objective { latency: Seconds::new(latency).unwrap(), misses: Ratio::new(misses).unwrap() },
+            capacity: declared.and_then(RequestsPerSecond::new).map_or(Capacity::Measured, Capacity::Declared),
+            protect: if protect { vec![Protection { name: "db".into(), limit: Level::whole(250) }] } else { vec![] },
+            stabilization: Seconds::new(stabilization).unwrap(),
+        },
+    )
+}
+
+/// Runs the snapshots in turn, each so many seconds after the last.
+fn run(policy: &Policy, state: &mut State, snapshots: &[(Snapshot, u32)]) -> Vec<(Snapshot, Decision)> {
+    let mut at = Timestamp(1_700_000_000_000);
+    snapshots
+        .iter()
+        .map(|(snapshot, seconds)| {
+            at = at.after(Seconds::whole(*seconds));
+            let snapshot = Snapshot { at, ..snapshot.clone() };
+            let decision = decide(policy, state, &snapshot);
+            (snapshot, decision)
+        })
+        .collect()
+}
+
+fn steady(demand: f64, desired: u32) -> Snapshot {
+    let sample = |value| Sample { value, age: Seconds::whole(2), coverage: Coverage::Share(Ratio::ONE) };
+    Snapshot {
+        at: Timestamp(0),
+        demand: Reading::Fresh(sample(RequestsPerSecond::new(demand).unwrap())),
+        capacity: Reading::Missing(Absence::NotConfigured),
+        latency: Reading::Missing(Absence::NotConfigured),
+        protected: BTreeMap::new(),
+        fleet: Fleet {
+            desired: Replicas(desired),
+            ready: Replicas(desired),
+            starting: Replicas(0),
+            oldest_starting: None,
+            startup: Some(Seconds::whole(10)),
+            rolling_out: false,
+        },
+    }
+}
+
+fn plain(max: u32) -> Policy {
+    Policy {
+        replicas: Bounds::new(Replicas(1), Replicas(max)).unwrap(),
+        objective: Objective { latency: Seconds::new(0.2).unwrap(), misses: Ratio::new(0.005).unwrap() },
+        capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
+        protect: Vec::new(),
+        stabilization: Seconds::whole(300),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_invariant_breaks_whatever_is_seen(
+        policy in policy(),
+        snapshots in prop::collection::vec((snapshot(), 0_u32..400), 1..12),
+    ) {
+        for (snapshot, decision) in run(&policy, &mut State::default(), &snapshots) {
+            prop_assert_eq!(invariant::breaches(&policy, &snapshot, &decision), vec![], "{:?}", decision);
+        }
+    }
+
+    #[test]
+    fn the_first_decision_after_a_start_changes_nothing(policy in policy(), snapshot in snapshot()) {
+        prop_assert_eq!(decide(&policy, &mut State::default(), &snapshot).verb, Verb::Hold);
+    }
+
+    #[test]
+    fn a_state_that_was_stored_decides_as_one_that_was_not(
+        policy in policy(),
+        snapshots in prop::collection::vec((snapshot(), 0_u32..400), 2..8),
+    ) {
+        let (before, after) = snapshots.split_at(snapshots.len() / 2);
+        let mut kept = State::default();
+        run(&policy, &mut kept, before);
+        let mut stored: State = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+        let after: Vec<_> = after.to_vec();
+        prop_assert_eq!(run(&policy, &mut kept, &after), run(&policy, &mut stored, &after));
+    }
+
+    #[test]
+    fn a_decision_survives_its_record(policy in policy(), snapshot in snapshot()) {
+        let decision = decide(&policy, &mut State::default(), &snapshot);
+        let read: Decision = serde_json::from_str(&serde_json::to_string(&decision).unwrap()).unwrap();
+        prop_assert_eq!(decision, read);
+    }
+
+    #[test]
+    fn more_demand_never_means_fewer_replicas(demand in 1.0..3_000.0, more in 0.0..500.0, desired in 1_u32..40) {
+        let to = |demand: f64| {
+            let mut state = State::default();
+            run(&plain(60), &mut state, &[(steady(demand, desired), 5), (steady(demand, desired), 5)]).pop().unwrap().1.to
+        };
+        prop_assert!(to(demand) <= to(demand + more));
+    }
+
+    #[test]
+    fn steady_demand_settles_within_ten_ticks_of_the_window(demand in 1.0..2_500.0, start in 1_u32..60) {
+        let (policy, mut state) = (plain(60), State::default());
+        let mut desired = start;
+        let mut sizes = Vec::new();
+        for tick in 0..80 {
+            let snapshot = Snapshot { at: Timestamp(tick * 5_000), ..steady(demand, desired) };
+            desired = decide(&policy, &mut state, &snapshot).to.0;
+            sizes.push(desired);
+        }
+        let settled = sizes[70];
+        prop_assert!(sizes[70..].iter().all(|size| *size == settled), "{:?}", sizes);
+        prop_assert!(f64::from(settled) * 50.0 > demand);
+    }
+}
+
+#[test]
+fn demand_that_doubles_is_answered_by_the_next_decision() {
+    let (policy, mut state) = (plain(60), State::default());
+    let calm: Vec<_> = (0..20).map(|_| (steady(200.0, 6), 5)).collect();
+    run(&policy, &mut state, &calm);
+    let decision = run(&policy, &mut state, &[(steady(400.0, 6), 200)]).pop().unwrap().1;
+    assert_eq!((decision.verb, decision.to), (Verb::ScaleOut, Replicas(9)), "{decision:#?}");
+}
+
+#[test]
+fn a_blackout_at_full_load_removes_nothing() {
+    let (policy, mut state) = (plain(60), State::default());
+    let full: Vec<_> = (0..100).map(|_| (steady(900.0, 20), 5)).collect();
+    run(&policy, &mut state, &full);
+    let mut dark = steady(900.0, 20);
+    dark.demand = Reading::Missing(Absence::Unreachable);
+    let dark: Vec<_> = (0..1_000).map(|_| (dark.clone(), 5)).collect();
+    for (_, decision) in run(&policy, &mut state, &dark) {
+        assert_eq!((decision.verb, decision.to), (Verb::Hold, Replicas(20)));
+    }
+}

@@ -1,0 +1,1 @@
+//! The plant: a simulated service that the decision is tried on.
