@@ -78,7 +78,7 @@ mod tests {
 
     fn measured(rate: f64) -> Reading<RequestsPerSecond> {
         let value = RequestsPerSecond::new(rate).unwrap();
-        Reading::Fresh(Sample { value, age: Seconds::ZERO, coverage: Coverage::Unmeasured })
+        Reading::Fresh(Sample { value, age: None, coverage: Coverage::Unmeasured })
     }
 
     #[test]

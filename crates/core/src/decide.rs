@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 /// From creation to Ready before any pod of the workload was seen to become ready.
 const STARTUP: Seconds = Seconds::whole(30);
+/// Age of what is known of demand where its source cannot tell: the commonest scrape interval.
+const METRIC_LAG: Seconds = Seconds::whole(15);
 /// A replica goes only if the others would carry so much more as well. Half of the relative noise of a rate over a
 /// scrape at moderate demand: without it a size at its edge goes back and forth with every sample.
 const HYSTERESIS: Ratio = Ratio::percent(5);
@@ -53,7 +55,7 @@ pub fn backfill(
     };
     let Some(capacity) = declared.map(Capacity::Declared) else { return };
     for (at, rate) in history {
-        let demand = Demand::Known { rate: *rate, age: Seconds::ZERO, complete: true };
+        let demand = Demand::Known { rate: *rate, age: None, complete: true };
         let forecast = forecast::predict(&mut state.forecast, &demand, STARTUP, *at);
         if let Wanted::Known { keep, .. } = want(&policy.objective, &demand, &capacity, forecast.as_ref()) {
             limit::watch(&mut state.limit, keep.replicas, policy.stabilization, *at);
@@ -70,8 +72,8 @@ pub(crate) struct Lead {
 fn lead_time(memory: &mut Lead, demand: &Demand, fleet: &Fleet) -> LeadTime {
     memory.startup = fleet.startup.or(memory.startup);
     let metric_lag = match demand {
-        Demand::Known { age, .. } | Demand::Stale { age, .. } => *age,
-        Demand::Unknown(_) => Seconds::ZERO,
+        Demand::Known { age, .. } | Demand::Stale { age, .. } => age.unwrap_or(METRIC_LAG),
+        Demand::Unknown(_) => METRIC_LAG,
     };
     LeadTime { startup: memory.startup.unwrap_or(STARTUP), measured: memory.startup.is_some(), metric_lag }
 }

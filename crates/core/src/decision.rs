@@ -133,8 +133,8 @@ pub enum Reason {
     DemandUnknown(Absence),
     /// Demand was last known too long ago.
     DemandStale {
-        /// How long.
-        age: Seconds,
+        /// How long, where that is known.
+        age: Option<Seconds>,
     },
     /// What a replica can serve is not known.
     CapacityUnknown(Absence),
@@ -197,7 +197,8 @@ impl fmt::Display for Reason {
             Self::FirstLook => f.write_str("first look after a start"),
             Self::Paused => f.write_str("paused at 0 replicas"),
             Self::DemandUnknown(absence) => write!(f, "demand is unknown: {absence}"),
-            Self::DemandStale { age } => write!(f, "demand was last known {:.0} s ago", age.get()),
+            Self::DemandStale { age: Some(age) } => write!(f, "demand was last known {:.0} s ago", age.get()),
+            Self::DemandStale { age: None } => f.write_str("demand was last known too long ago"),
             Self::CapacityUnknown(absence) => write!(f, "what a replica serves is unknown: {absence}"),
             Self::Limited { limit, wanted, .. } => write!(f, "{limit} (without it: {wanted})"),
         }

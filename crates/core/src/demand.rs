@@ -21,8 +21,8 @@ pub enum Demand {
     Known {
         /// Requests that arrive a second.
         rate: RequestsPerSecond,
-        /// Age of the oldest sample behind it.
-        age: Seconds,
+        /// Age of the oldest sample behind it, where that is known.
+        age: Option<Seconds>,
         /// Whether a fall may be believed: enough of the replicas report.
         complete: bool,
     },
@@ -30,8 +30,8 @@ pub enum Demand {
     Stale {
         /// What it was.
         last: RequestsPerSecond,
-        /// How old that is.
-        age: Seconds,
+        /// How old that is, where that is known.
+        age: Option<Seconds>,
     },
     /// It is not known.
     Unknown(Absence),
@@ -76,7 +76,7 @@ mod tests {
     use crate::unit::Ratio;
 
     fn zero(coverage: Coverage) -> Reading<RequestsPerSecond> {
-        Reading::Fresh(Sample { value: RequestsPerSecond::ZERO, age: Seconds::ZERO, coverage })
+        Reading::Fresh(Sample { value: RequestsPerSecond::ZERO, age: None, coverage })
     }
 
     #[test]

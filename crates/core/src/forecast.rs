@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     fn known(rate: f64) -> Demand {
-        Demand::Known { rate: RequestsPerSecond::new(rate).unwrap(), age: Seconds::ZERO, complete: true }
+        Demand::Known { rate: RequestsPerSecond::new(rate).unwrap(), age: None, complete: true }
     }
 
     /// Feeds `course(second)` every 5 s for `seconds`, and returns the last forecast 30 s ahead.

@@ -73,7 +73,7 @@ mod tests {
     fn at(memory: &mut Memory, second: i64, level: Option<u32>) -> bool {
         let protections = [Protection { name: "db".into(), limit: Level::whole(250) }];
         let reading = level.map_or(Reading::Missing(Absence::Unreachable), |level| {
-            Reading::Fresh(Sample { value: Level::whole(level), age: Seconds::ZERO, coverage: Coverage::Unmeasured })
+            Reading::Fresh(Sample { value: Level::whole(level), age: None, coverage: Coverage::Unmeasured })
         });
         let readings = BTreeMap::from([("db".to_owned(), reading)]);
         check(&protections, memory, &readings, Timestamp(second * 1_000))[0].blocks_until.is_some()

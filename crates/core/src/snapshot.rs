@@ -42,8 +42,8 @@ pub enum Reading<T> {
 pub struct Sample<T> {
     /// The value.
     pub value: T,
-    /// How long before the snapshot the oldest sample behind it was taken.
-    pub age: Seconds,
+    /// How long before the snapshot the oldest sample behind it was taken; `None` where nobody can tell.
+    pub age: Option<Seconds>,
     /// How much of what it should cover it does cover.
     pub coverage: Coverage,
 }

@@ -34,9 +34,9 @@ fn absence() -> impl Strategy<Value = Absence> {
 
 fn reading<T: std::fmt::Debug + Clone>(make: fn(f64) -> Option<T>) -> impl Strategy<Value = Reading<T>> {
     let sample = move || {
-        (magnitude(), 0.0..600.0, coverage()).prop_map(move |(value, age, coverage)| Sample {
+        (magnitude(), prop::option::of(0.0..600.0), coverage()).prop_map(move |(value, age, coverage)| Sample {
             value: make(value).unwrap(),
-            age: Seconds::new(age).unwrap(),
+            age: age.and_then(Seconds::new),
             coverage,
         })
     };
@@ -104,7 +104,7 @@ fn run(policy: &Policy, state: &mut State, snapshots: &[(Snapshot, u32)]) -> Vec
 }
 
 fn steady(demand: f64, desired: u32) -> Snapshot {
-    let sample = |value| Sample { value, age: Seconds::whole(2), coverage: Coverage::Share(Ratio::ONE) };
+    let sample = |value| Sample { value, age: Some(Seconds::whole(2)), coverage: Coverage::Share(Ratio::ONE) };
     Snapshot {
         at: Timestamp(0),
         demand: Reading::Fresh(sample(RequestsPerSecond::new(demand).unwrap())),
