@@ -12,6 +12,7 @@ start_control_plane() {
     --initial-cluster "default=http://127.0.0.1:${PORT[etcd_peer]}"
   # without a reconciler of its own endpoints the API server consents to live on loopback alone
   if [ "$MODE" = loopback ]; then where=(--bind-address 127.0.0.1 --endpoint-reconciler-type none); else where=(--bind-address 0.0.0.0 --advertise-address "$CONTROL_IP"); fi
+  # the shutdown grace period for watches: without one they are not ended, and hold up a stop for the whole request time-out of 60 s
   launch kube-apiserver "$(binary kube-apiserver)" "${where[@]}" --secure-port "${PORT[api]}" --etcd-servers "http://127.0.0.1:${PORT[etcd]}" \
     --service-cluster-ip-range "$SERVICE_NET" --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
     --client-ca-file "$d/ca.crt" --tls-cert-file "$d/apiserver.crt" --tls-private-key-file "$d/apiserver.key" \
@@ -21,6 +22,7 @@ start_control_plane() {
     --requestheader-client-ca-file "$d/ca.crt" --requestheader-allowed-names front-proxy-client --requestheader-username-headers X-Remote-User \
     --requestheader-group-headers X-Remote-Group --requestheader-extra-headers-prefix X-Remote-Extra- \
     --proxy-client-cert-file "$d/front-proxy.crt" --proxy-client-key-file "$d/front-proxy.key" \
+    --shutdown-watch-termination-grace-period 3s \
     --audit-policy-file "$HERE/conf/audit-policy.yaml" --audit-log-path "$STATE/log/audit.jsonl" --audit-log-maxsize 4096
   wait_for 120 "the API server" kube-apiserver api_is_ready
   launch kube-controller-manager "$(binary kube-controller-manager)" --bind-address 127.0.0.1 --secure-port "${PORT[controller_manager]}" \

@@ -59,7 +59,13 @@ instance_up() {
   build_components "${components[@]}"
   [ "$nodes" = 0 ] || pause_image >/dev/null
   lock_instance
-  if [ -e "$STATE/complete" ] && put_right "$nodes" "$with" "$kwok_nodes"; then return 0; fi
+  if [ -e "$STATE/complete" ]; then
+    [ "$NODES $WITH $KWOK_NODES" = "$nodes $with $kwok_nodes" ] ||
+      fail "instance $NAME is up with --nodes $NODES --with \"$WITH\" --kwok-nodes $KWOK_NODES, and that cannot be changed: testbed down --name $NAME first, or choose another --name"
+    # a subshell: what fails there is no reason to give up
+    if (put_right); then return 0; fi
+    say "making instance $NAME anew"
+  fi
   remove_instance
   create_instance "$nodes" "$with" "$kwok_nodes"
 }
@@ -71,15 +77,12 @@ require_tools() {
   [ ${#missing[@]} -eq 0 ] || fail "needed and not installed: ${missing[*]}; on Debian: apt-get install $(tr '\n' ' ' <"$HERE/packages")"
 }
 
-# put_right NODES WITH KWOK-NODES: true when the complete instance is healthy now; starts what has ended.
-# False when it must be made anew (its namespaces are gone, say after a reboot).
+# Starts what has ended in a complete instance. False when it must be made anew, say after a reboot of the machine.
 put_right() {
   local c
-  [ "$NODES $WITH $KWOK_NODES" = "$*" ] ||
-    fail "instance $NAME is up with --nodes $NODES --with \"$WITH\" --kwok-nodes $KWOK_NODES, and that cannot be changed: testbed down --name $NAME first, or choose another --name"
   for c in network $(node_names | sed 's/^/node-/'); do
     if [ -f "$STATE/command/$c" ] && ! pid_of "$c" >/dev/null; then
-      say "instance $NAME has lost its $c: making it anew"
+      say "instance $NAME has lost its $c"
       return 1
     fi
   done

@@ -190,9 +190,9 @@ load_images() {
   require_running
   [ "$NODES" -gt 0 ] || fail "instance $NAME has no nodes to load images into"
   for n in $(node_names); do
-    for tar in "$@"; do node_ctr "$n" images import - <"$tar" >/dev/null; done &
+    for tar in "$@"; do node_ctr "$n" images import - <"$tar" >"$STATE/log/load-image-$n.log" 2>&1 || exit 1; done &
   done
   local failed=0 job
   for job in $(jobs -p); do wait "$job" || failed=1; done
-  [ $failed = 0 ] || fail "load-image: an import failed; containerd's words are above"
+  [ $failed = 0 ] || fail "load-image: an import failed: $(tail -qn 1 "$STATE"/log/load-image-*.log)"
 }

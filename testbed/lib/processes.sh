@@ -48,7 +48,7 @@ launch() {
 
 # Starts a component with its saved command line, where it belongs: nodes' own processes inside the node.
 start() {
-  local component=$1
+  local component=$1 tries
   local -a words into=()
   [ -f "$STATE/command/$component" ] || fail "no component \"$component\" in instance $NAME; there are: $(components_of_instance | tr '\n' ' ')"
   ! pid_of "$component" >/dev/null || { say "$component runs already"; return 0; }
@@ -64,6 +64,12 @@ start() {
   env -u KUBECONFIG -u HTTP_PROXY -u HTTPS_PROXY -u http_proxy -u https_proxy TRIMTAB_TESTBED_OWNER="$STATE" TRIMTAB_TESTBED_COMPONENT="$component" \
     setsid sh -c 'exec 9>&-; exec "$@"' sh "${into[@]}" env "${words[@]}" >>"$STATE/log/$component.log" 2>&1 </dev/null &
   disown
+  for ((tries = 0; tries < 250; tries++)); do
+    ! pid_of "$component" >/dev/null || return 0
+    sleep 0.02
+  done
+  tail -n 5 "$STATE/log/$component.log" >&2
+  fail "$component did not start or ended at once; its last words are above"
 }
 
 # Ends a component: SIGTERM, and SIGKILL after a minute.
