@@ -136,16 +136,15 @@ nodes_are_ready() {
 
 # A free block of ports on loopback, below the range that the kernel hands out. The global lock is held until the choice is written.
 choose_ports() {
-  local candidate busy other lock
+  local candidate busy port lock
   exec {lock}>"$CACHE/lock/ports"
   flock "$lock"
-  busy=" $(awk 'FNR > 1 { split($2, a, ":"); print a[2] }' /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r p; do printf '%d ' "0x$p"; done)"
-  for other in "$CACHE"/state/*/instance; do
-    [ -f "$other" ] && busy+=$(sed -n 's/^BASE=/block/p' "$other")' '
-  done
+  busy=" $(awk '$4 == "0A" { split($2, a, ":"); print a[2] }' /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r p; do printf '%d ' "0x$p"; done)"
+  # another instance may vanish while it is read
+  busy+=" $(sed -n 's/^BASE=/block/p' "$CACHE"/state/*/instance 2>/dev/null | tr '\n' ' ' || true) "
   for ((candidate = 20000; candidate < 32000; candidate += PORT_BLOCK)); do
-    [[ $busy != *" block$candidate "* && $busy != *block$candidate\ * ]] || continue
-    for ((other = candidate; other < candidate + PORT_BLOCK; other++)); do [[ $busy != *" $other "* ]] || continue 2; done
+    [[ $busy != *" block$candidate "* ]] || continue
+    for ((port = candidate; port < candidate + PORT_BLOCK; port++)); do [[ $busy != *" $port "* ]] || continue 2; done
     BASE=$candidate
     write_instance
     exec {lock}>&-
