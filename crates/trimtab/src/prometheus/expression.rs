@@ -204,11 +204,17 @@ fn current(expression: &Expr) -> Vec<String> {
             | Expr::Extension(_) => return,
         };
         if selector.offset.is_none() && selector.at.is_none() {
-            readable &= selector.matchers.or_matchers.is_empty();
+            readable &= selector.matchers.or_matchers.is_empty() && names_one_metric(selector);
             selectors.insert(matchers(selector));
         }
     });
     if readable && selectors.len() <= MAX_SELECTORS { selectors.into_iter().collect() } else { Vec::new() }
+}
+
+/// Whether the name of the metric is fixed: `timestamp()` drops it, and fails where series then become equal.
+fn names_one_metric(selector: &VectorSelector) -> bool {
+    let fixed = |matcher: &Matcher| matcher.name == "__name__" && matcher.op == MatchOp::Equal;
+    selector.name.is_some() || selector.matchers.matchers.iter().any(fixed)
 }
 
 /// Writes a selector as a list of matchers to which others can be added.
@@ -336,7 +342,9 @@ mod tests {
 
     #[test]
     fn the_selectors_of_the_present_are_found_wherever_they_stand() {
-        let cases: [(&str, Kind, &[&str]); 9] = [
+        let cases: [(&str, Kind, &[&str]); 11] = [
+            ("sum({__name__=~\"a|b\"})", Kind::Vector, &[]),
+            ("sum({__name__=\"a\",x=\"y\"})", Kind::Vector, &[r#"__name__="a",x="y""#]),
             (
                 "sum(rate(http_requests_total{app=\"shop\"}[1m]))",
                 Kind::Vector,
