@@ -14,8 +14,9 @@ pub struct Question {
     pub id: QuestionId,
     /// The expression; it should give exactly one series, or a scalar.
     pub promql: String,
-    /// How old samples may be to count as current. The server does not look back further than twice this, so that
-    /// a value that is a little too old still arrives, with its age, and the series of pods that are gone do not.
+    /// How old samples may be to count as current. The server does not look back further than twice the largest of
+    /// a round, so that a value that is a little too old still arrives, with its age, and the series of pods that
+    /// are gone do not.
     pub freshness: Duration,
 }
 

@@ -4,6 +4,7 @@
 //! value it has, and which series it reads now (so that coverage and age can be asked for). The parser may know
 //! less than the server, so an expression that it cannot read is asked all the same: its errors are warnings.
 
+use super::answer::shorten;
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{self, Expr, VectorSelector};
@@ -18,6 +19,16 @@ const MAX_PARSED_BYTES: usize = 8 * 1024;
 
 /// Deeper nesting is not parsed here, for the same reason.
 const MAX_PARSED_DEPTH: u32 = 64;
+
+/// The sum of the counts in regular expressions (`x{5}`) beyond which nothing is parsed here: the parser compiles
+/// what it reads, and 8 KiB of nested counts would take hundreds of megabytes. Names of pods need about 20.
+const MAX_PARSED_COUNTS: u32 = 256;
+
+/// Characters of the parser's message that are passed on.
+const MAX_MESSAGE: usize = 200;
+
+/// Larger numbers are not parsed here: the parser panics where one that no `Duration` holds stands for seconds.
+const MAX_PARSED_NUMBER: f64 = 1e15;
 
 /// An expression that reads more selectors than this gets no coverage and age: the question would be longer than
 /// what it is about.
@@ -78,10 +89,10 @@ pub(super) struct Anatomy {
 
 /// Takes an expression apart. Total.
 pub(super) fn read(promql: &str) -> Anatomy {
-    let contained = balance(promql);
-    match parse(promql, &contained) {
+    let scanned = scan(promql);
+    match parse(promql, &scanned) {
         Some(Ok(expression)) => Anatomy { kind: kind(&expression), contained: true, selectors: current(&expression) },
-        Some(Err(_)) | None => Anatomy { kind: Kind::Unread, contained: contained.is_ok(), selectors: Vec::new() },
+        Some(Err(_)) | None => Anatomy { kind: Kind::Unread, contained: scanned.is_ok(), selectors: Vec::new() },
     }
 }
 
@@ -89,17 +100,23 @@ pub(super) fn read(promql: &str) -> Anatomy {
 /// its language better than we do. `scrape_interval` where it is known.
 #[must_use]
 pub fn check(promql: &str, scrape_interval: Option<Duration>) -> Vec<Warning> {
-    let balanced = balance(promql);
-    let expression = match (&balanced, parse(promql, &balanced)) {
+    let scanned = scan(promql);
+    let expression = match (&scanned, parse(promql, &scanned)) {
         (Err(warning), _) => return vec![warning.clone()],
-        (Ok(_), None) => return vec![unplaced("too long or nested too deeply to be checked here".to_owned())],
-        (Ok(_), Some(Err(message))) => return vec![unplaced(format!("does not look like PromQL: {message}"))],
+        (Ok(_), None) => {
+            return vec![unplaced(
+                "too long, nested too deeply or with too large numbers to be checked here".to_owned(),
+            )];
+        }
+        (Ok(_), Some(Err(message))) => {
+            return vec![unplaced(format!("does not look like PromQL: {}", shorten(&message, MAX_MESSAGE)))];
+        }
         (Ok(_), Some(Ok(expression))) => expression,
     };
     let mut warnings = Vec::new();
     match kind(&expression) {
         Kind::Range => {
-            warnings.push(unplaced("gives a range of samples, expected one number: put it into rate(...)".to_owned()))
+            warnings.push(unplaced("gives a range of samples, expected one number: put it into rate(...)".to_owned()));
         }
         Kind::Text => warnings.push(unplaced("gives a text, expected one number".to_owned())),
         Kind::Vector | Kind::Scalar | Kind::Unread => {}
@@ -141,10 +158,32 @@ fn misuse(part: &Expr, scrape_interval: Option<Duration>) -> Option<String> {
     })
 }
 
-/// `None` where the expression is not balanced or too large to be parsed safely.
-fn parse(promql: &str, balanced: &Result<u32, Warning>) -> Option<Result<Expr, String>> {
-    let depth = *balanced.as_ref().ok()?;
-    (promql.len() <= MAX_PARSED_BYTES && depth <= MAX_PARSED_DEPTH).then(|| parser::parse(promql))
+/// `None` where the expression is not balanced, or not safe to be parsed: a panic here would be the end of the
+/// agent, and expressions come from every tenant.
+fn parse(promql: &str, scanned: &Result<Scan, Warning>) -> Option<Result<Expr, String>> {
+    let Scan { depth, code, texts } = scanned.as_ref().ok()?;
+    let small = promql.len() <= MAX_PARSED_BYTES && *depth <= MAX_PARSED_DEPTH;
+    let safe = small && numbers_are_small(code) && patterns_are_small(texts);
+    safe.then(|| parser::parse(promql))
+}
+
+/// Whether all that may be read as a number is finite and small.
+fn numbers_are_small(code: &str) -> bool {
+    let part_of_one = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+    let joined = code.replace("e+", "e").replace("E+", "E");
+    joined.split(|c| !part_of_one(c)).all(|word| match word.replace('_', "").parse::<f64>() {
+        Ok(number) => (0.0..=MAX_PARSED_NUMBER).contains(&number),
+        Err(_) => true,
+    })
+}
+
+/// Whether regular expressions in the texts stay small when they are compiled: few counts, and none of a group.
+fn patterns_are_small(texts: &str) -> bool {
+    let counts = texts.split('{').skip(1).map(|after| {
+        let numbers = after.split('}').next().unwrap_or_default().split(',');
+        numbers.filter_map(|number| number.parse::<u32>().ok()).fold(0, u32::saturating_add)
+    });
+    counts.fold(0, u32::saturating_add) <= MAX_PARSED_COUNTS && !texts.contains("){")
 }
 
 fn kind(expression: &Expr) -> Kind {
@@ -268,15 +307,27 @@ fn quote(text: &mut String, raw: &str) {
     text.push('"');
 }
 
-/// Whether brackets, texts and comments close where they should, and how deep the brackets go. Whoever passes this
-/// cannot close a bracket that is not theirs, so one tenant's expression cannot answer for another's.
-fn balance(promql: &str) -> Result<u32, Warning> {
+/// A balanced expression.
+struct Scan {
+    /// How deep its brackets go.
+    depth: u32,
+    /// What is neither in a text nor a comment.
+    code: String,
+    /// The contents of its texts.
+    texts: String,
+}
+
+/// Checks that brackets, texts and comments close where they should. Whoever passes this cannot close a bracket that
+/// is not theirs, so one tenant's expression cannot answer for another's.
+fn scan(promql: &str) -> Result<Scan, Warning> {
     let mut open: Vec<(char, Position)> = Vec::new();
-    let mut deepest = 0;
+    let mut depth = 0;
+    let (mut code, mut texts) = (String::new(), String::new());
     let mut at = Position { line: 1, column: 0 };
     let mut characters = promql.chars();
     while let Some(c) = characters.next() {
         step(&mut at, c);
+        code.push(c);
         match c {
             '#' => {
                 // the server ends a comment at either of the two
@@ -287,10 +338,10 @@ fn balance(promql: &str) -> Result<u32, Warning> {
                     }
                 }
             }
-            '"' | '\'' | '`' => skip_text(&mut characters, &mut at, c)?,
+            '"' | '\'' | '`' => read_text(&mut characters, &mut at, c, &mut texts)?,
             '(' | '[' | '{' => {
                 open.push((c, at));
-                deepest = deepest.max(u32::try_from(open.len()).unwrap_or(u32::MAX));
+                depth = depth.max(u32::try_from(open.len()).unwrap_or(u32::MAX));
             }
             ')' | ']' | '}' => {
                 let opener = open.pop().map(|(opener, _)| opener);
@@ -303,7 +354,7 @@ fn balance(promql: &str) -> Result<u32, Warning> {
     }
     match open.pop() {
         Some((opener, at)) => Err(Warning { at: Some(at), text: format!("`{opener}` is never closed") }),
-        None => Ok(deepest),
+        None => Ok(Scan { depth, code, texts }),
     }
 }
 
@@ -315,21 +366,31 @@ fn step(at: &mut Position, c: char) {
     }
 }
 
-/// Goes behind the end of a text literal that `quote` opened.
-fn skip_text(characters: &mut std::str::Chars<'_>, at: &mut Position, quote: char) -> Result<(), Warning> {
+/// Takes the contents of a text literal that `quote` opened, and goes behind its end.
+fn read_text(
+    characters: &mut std::str::Chars<'_>,
+    at: &mut Position,
+    quote: char,
+    texts: &mut String,
+) -> Result<(), Warning> {
     let opened = *at;
     let raw = quote == '`';
     while let Some(c) = characters.next() {
         step(at, c);
         match c {
-            c if c == quote => return Ok(()),
+            c if c == quote => {
+                // what ends one text and begins the next is not one pattern
+                texts.push('\n');
+                return Ok(());
+            }
             '\n' if !raw => break,
             '\\' if !raw => {
                 if let Some(escaped) = characters.next() {
                     step(at, escaped);
+                    texts.push(escaped);
                 }
             }
-            _ => {}
+            c => texts.push(c),
         }
     }
     Err(Warning { at: Some(opened), text: format!("the text that {quote} opens here does not end on its line") })
@@ -419,9 +480,99 @@ mod tests {
         assert_eq!(read(&"1+".repeat(100_000)).kind, Kind::Unread);
     }
 
+    #[test]
+    fn numbers_at_which_the_parser_panics_are_kept_from_it() {
+        for number in ["NaN", "nan", "Inf", "1e300", "1E+300", "1e+25", "99999999999999999999", "9999999999_9999999999"]
+        {
+            for promql in [
+                format!("x offset {number}"),
+                format!("x[{number}]"),
+                format!("x[1h:{number}]"),
+                format!("x @ {number}"),
+            ] {
+                assert_eq!(read(&promql).kind, Kind::Unread, "{promql}");
+            }
+        }
+        assert_eq!(read("x{a=\"NaN\"} > 1e3 # Inf").kind, Kind::Vector);
+    }
+
+    #[test]
+    fn patterns_that_grow_when_compiled_are_kept_from_the_parser() {
+        for pattern in ["(x{99}){99}", "x{300}", "x{200}y{200,}", "(x|y){2}"] {
+            assert_eq!(read(&format!("up{{pod=~\"{pattern}\"}}")).kind, Kind::Unread, "{pattern}");
+        }
+        assert_eq!(read("up{pod=~\"web-[a-z0-9]{8,10}-[a-z0-9]{5}\"}").kind, Kind::Vector);
+        assert!(check(&format!("up{{pod=~\"{}\"}}", "(".repeat(5_000)), None)[0].text.len() < 1_000);
+    }
+
+    const WORDS: &[&str] = &[
+        "sum",
+        "rate",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "5m",
+        ":",
+        "@",
+        "offset",
+        "-",
+        "+",
+        "e",
+        "^",
+        "by",
+        "on",
+        "group_left",
+        "x",
+        "a:b",
+        "'b\\x'",
+        "'\\777'",
+        "`c`",
+        "=",
+        "=~",
+        "!~",
+        ",",
+        "0x1f",
+        "1e999",
+        "1e-5",
+        "1_0",
+        "Inf",
+        "NaN",
+        "start()",
+        "bool",
+        ">",
+        "or",
+        "topk",
+        "quantile",
+        "time()",
+        "#c\n",
+        "\\",
+        "é",
+        "99999999999y",
+        "1y1ms",
+        "0",
+        "__name__",
+        "\"(\"",
+        "\"a{2,1}\"",
+        ".5",
+        "5.",
+    ];
+
     proptest! {
         #[test]
         fn any_text_can_be_read_and_checked(promql in "[a-z(){}\\[\\]\"'`#\\\\\r\n=~!,:0-9 +\\-@]{0,60}") {
+            let _ = read(&promql);
+            let _ = check(&promql, Some(Duration::from_secs(15)));
+        }
+
+        #[test]
+        fn any_words_of_the_language_can_be_read_and_checked(
+            words in prop::collection::vec(prop::sample::select(WORDS), 0..12),
+            between in prop::sample::select(&["", " "][..]),
+        ) {
+            let promql = words.join(between);
             let _ = read(&promql);
             let _ = check(&promql, Some(Duration::from_secs(15)));
         }
