@@ -113,7 +113,7 @@ start_keda() {
   launch keda-operator "KUBECONFIG=$STATE/kubeconfig" WATCH_NAMESPACE= POD_NAMESPACE=keda KEDA_CLUSTER_OBJECT_NAMESPACE=keda "$(binary keda-operator)" \
     --metrics-bind-address "127.0.0.1:${PORT[keda_metrics]}" --health-probe-bind-address "127.0.0.1:${PORT[keda_health]}" \
     --metrics-service-bind-address "127.0.0.1:${PORT[keda_grpc]}" --cert-dir "$d" --enable-cert-rotation=false --zap-log-level=info
-  launch keda-adapter "KUBECONFIG=$STATE/kubeconfig" POD_NAMESPACE=keda "$(binary keda-adapter)" --lister-kubeconfig "$STATE/kubeconfig" \
+  launch keda-adapter "KUBECONFIG=$STATE/kubeconfig" WATCH_NAMESPACE= POD_NAMESPACE=keda "$(binary keda-adapter)" --lister-kubeconfig "$STATE/kubeconfig" \
     --authentication-kubeconfig "$STATE/kubeconfig" --authorization-kubeconfig "$STATE/kubeconfig" --bind-address 127.0.0.1 --secure-port "${PORT[keda_adapter]}" \
     --cert-dir "$d" --tls-cert-file "$d/tls.crt" --tls-private-key-file "$d/tls.key" --metrics-service-address "127.0.0.1:${PORT[keda_grpc]}" \
     --port "${PORT[keda_adapter_metrics]}"

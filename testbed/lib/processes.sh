@@ -87,14 +87,12 @@ stop() {
 
 # wait_for SECONDS WHAT COMPONENT CMD...: until CMD succeeds. Fails early, with its last words, when COMPONENT ends.
 wait_for() {
-  local deadline=$((SECONDS + $1)) what=$2 component=$3 seen=''
+  local deadline=$((SECONDS + $1)) what=$2 component=$3
   shift 3
   until "$@" >/dev/null 2>&1; do
-    if [ -n "$component" ]; then
-      if pid_of "$component" >/dev/null; then seen=1; elif [ -n "$seen" ]; then
-        tail -n 5 "$STATE/log/$component.log" >&2
-        fail "$component ended before $what; its last words are above, all of them: testbed logs --name $NAME $component"
-      fi
+    if [ -n "$component" ] && ! pid_of "$component" >/dev/null; then
+      tail -n 5 "$STATE/log/$component.log" >&2
+      fail "$component ended before $what; its last words are above, all of them: testbed logs --name $NAME $component"
     fi
     if [ $SECONDS -ge $deadline ]; then
       [ -z "$component" ] || tail -n 5 "$STATE/log/$component.log" >&2
