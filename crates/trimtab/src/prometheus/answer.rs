@@ -47,7 +47,8 @@ pub struct Answer {
     /// a value is still given means that a range function lives on the past. `None` where the series name neither
     /// (recording rules), or the expression could not be read here.
     pub targets: Option<u32>,
-    /// The server itself says that the answer may be incomplete: it may be too small.
+    /// The value may be too small: the server itself says that its answer is incomplete, or what stands behind the
+    /// value was asked for and could not be told in this round.
     pub partial: bool,
     /// What the server remarked, for people; at most [`MAX_REMARKS`](Self::MAX_REMARKS).
     pub warnings: Vec<String>,

@@ -184,21 +184,32 @@ fn answer(
         (None, Kind::Range) => Answer::absent(Absence::WrongType { got: RANGE }),
         (None, Kind::Vector | Kind::Scalar | Kind::Unread) => Answer::absent(Absence::Postponed),
     };
-    if let Some(Ok(Finding { values, remarks, partial })) = standing {
-        let [targets, oldest, newest] = values.as_slice() else { return answer };
-        let age = |seconds: &Result<f64, Absence>| Duration::try_from_secs_f64(seconds.as_ref().ok()?.max(0.0)).ok();
-        (answer.oldest, answer.newest) = (age(oldest), age(newest));
-        answer.targets = match (targets, oldest) {
-            (Ok(count), _) => whole(*count),
-            (Err(Absence::NoSeries), Err(Absence::NoSeries)) => Some(0),
-            (Err(_), _) => None,
-        };
-        answer.partial |= partial;
-        for remark in remarks {
-            remember(&mut answer.warnings, remark.clone());
+    match standing {
+        None => {}
+        Some(Ok(backing)) => stand(&mut answer, backing),
+        Some(Err(absence)) => {
+            // nobody knows whether half of the targets are missing: as good as the server saying so
+            answer.partial = true;
+            remember(&mut answer.warnings, format!("how many targets stand behind the value is not known: {absence}"));
         }
     }
     answer
+}
+
+/// Adds to an answer what stands behind it.
+fn stand(answer: &mut Answer, Finding { values, remarks, partial }: &Finding) {
+    let [targets, oldest, newest] = values.as_slice() else { return };
+    let age = |seconds: &Result<f64, Absence>| Duration::try_from_secs_f64(seconds.as_ref().ok()?.max(0.0)).ok();
+    (answer.oldest, answer.newest) = (age(oldest), age(newest));
+    answer.targets = match (targets, oldest) {
+        (Ok(count), _) => whole(*count),
+        (Err(Absence::NoSeries), Err(Absence::NoSeries)) => Some(0),
+        (Err(_), _) => None,
+    };
+    answer.partial |= partial;
+    for remark in remarks {
+        remember(&mut answer.warnings, remark.clone());
+    }
 }
 
 const TEXT: &str = "a text";
