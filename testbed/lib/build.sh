@@ -29,8 +29,8 @@ component_binaries() {
   esac
 }
 
-# The `go build` arguments of a component, one per line. Only Kubernetes and containerd must know their version: they put it
-# into what they serve, and refuse or misreport without it.
+# The `go build` arguments of a component, one per line. Kubernetes, containerd and Prometheus are told their version: it is in what
+# they serve, and the first two refuse or misreport without it.
 component_flags() {
   echo -trimpath
   case $1 in
@@ -42,7 +42,7 @@ component_flags() {
       echo "-ldflags=-s -w -X github.com/containerd/containerd/v2/version.Version=2.3.7" ;;
     prometheus) # all discovery but Kubernetes left out: the cloud SDKs are most of the build
       echo "-tags=remove_all_sd enable_kubernetes_sd"
-      echo "-ldflags=-s -w" ;;
+      echo "-ldflags=-s -w -X github.com/prometheus/common/version.Version=3.13.5" ;;
     *) echo "-ldflags=-s -w" ;;
   esac
 }

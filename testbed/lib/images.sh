@@ -31,9 +31,9 @@ build_images() {
     binary=$(image_package "$image")
     path=$(cargo_binary "$binary" "$binary" --profile "$profile") || exit 1
     # debug sections are most of a development build, and every node imports them
-    strip --strip-debug -o "$out/.$image.stripped" "$path"
-    pack --tag "trimtab.dev/$image:dev" --out "$out/$image.tar" "$out/.$image.stripped=/$binary" >&2
-    rm "$out/.$image.stripped"
+    strip --strip-debug -o "$out/.$image.$$" "$path"
+    pack --tag "trimtab.dev/$image:dev" --out "$out/$image.tar" "$out/.$image.$$=/$binary" >&2
+    rm "$out/.$image.$$"
     echo "$out/$image.tar"
   done
 }
