@@ -14,13 +14,15 @@ owned() {
   done | sort -n
 }
 
-# The process of a component that runs the component's own program (not the nsenter that carries it, nor its children).
+# The process of a component that runs the component's own program (not the nsenter that carries it, nor its children). By path:
+# a program that was built anew or removed meanwhile still runs.
 pid_of() {
-  local program p
+  local program p exe
   [ -f "$STATE/command/$1" ] || return 1
-  program=$(program_of "$1")
+  program=$(realpath -m "$(program_of "$1")")
   for p in $(owned "$1"); do
-    [ "/proc/$p/exe" -ef "$program" ] && echo "$p" && return 0
+    exe=$(readlink "/proc/$p/exe") || continue
+    [ "${exe% (deleted)}" = "$program" ] && echo "$p" && return 0
   done
   return 1
 }
@@ -31,7 +33,7 @@ program_of() {
   local w
   mapfile -d '' -t words <"$STATE/command/$1"
   for w in "${words[@]}"; do
-    [[ $w == [A-Z_]*=* ]] || { command -v "$w"; return; }
+    [[ $w == [A-Z_]*=* ]] || { command -v "$w" || echo "$w"; return 0; }
   done
 }
 
