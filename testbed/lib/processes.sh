@@ -62,7 +62,6 @@ start() {
   esac
   # The instance's lock (descriptor 9) is closed last, when the new process can already be found by its environment:
   # whoever holds the lock after a SIGKILL of this script sees every process that it started.
-  # shellcheck disable=SC2016
   env -u KUBECONFIG -u HTTP_PROXY -u HTTPS_PROXY -u http_proxy -u https_proxy TRIMTAB_TESTBED_OWNER="$STATE" TRIMTAB_TESTBED_COMPONENT="$component" \
     setsid sh -c 'exec 9>&-; exec "$@"' sh "${into[@]}" env "${words[@]}" >>"$STATE/log/$component.log" 2>&1 </dev/null &
   disown
