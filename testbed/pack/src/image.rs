@@ -136,8 +136,6 @@ fn hex(content: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails loudly")]
-
     use std::collections::BTreeMap;
     use std::io::Read as _;
 
