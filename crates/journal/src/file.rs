@@ -11,7 +11,8 @@ const BUSY: Duration = Duration::from_secs(1);
 /// SQLite's page size: its default, which is that of most file systems.
 pub(crate) const PAGE: u64 = 4096;
 
-/// The most bytes that a journal takes on the disk, its write-ahead log included; one round may exceed it.
+/// The most bytes that a journal takes on the disk, SQLite's log included. One round may exceed it, and a reader that
+/// holds the file may make it an eighth more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound(u64);
 
@@ -116,18 +117,8 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Opens the file to write, moving it aside if it is damaged; then the second value says where it went.
-pub(crate) fn open_or_begin(path: &Path, bound: Bound) -> Result<(Connection, Option<PathBuf>), OpenError> {
-    match open_to_write(path, bound) {
-        Err(OpenError::Open { source, .. }) if is_damage(&source) => {
-            let aside = move_aside(path)?;
-            Ok((open_to_write(path, bound)?, Some(aside)))
-        }
-        opened => Ok((opened?, None)),
-    }
-}
-
-fn open_to_write(path: &Path, bound: Bound) -> Result<Connection, OpenError> {
+/// Opens the file to write, or begins it.
+pub(crate) fn open_to_write(path: &Path, bound: Bound) -> Result<Connection, OpenError> {
     let failed = |source| OpenError::Open { path: path.to_owned(), source };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;

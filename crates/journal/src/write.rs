@@ -50,8 +50,8 @@ pub enum AppendError {
         /// The journal.
         path: PathBuf,
     },
-    /// A reader has held the file for so long that its log reached the bound.
-    #[error("a reader has kept the journal {} open for too long: end it", path.display())]
+    /// A reader has held one moment of the file for so long that SQLite's log outgrows the bound.
+    #[error("a reader has held the journal {} for too long: end it", path.display())]
     Held {
         /// The journal.
         path: PathBuf,
@@ -129,15 +129,15 @@ impl Journal {
     /// Opens the journal at `path`, or begins one. A damaged file is moved aside, and the note says so.
     pub fn open(path: &Path, bound: Bound) -> Result<Opened, OpenError> {
         let lock = file::lock(path)?;
-        let (db, aside) = file::open_or_begin(path, bound)?;
-        let failed = |source| OpenError::Open { path: path.to_owned(), source };
-        let memory = Memory::of(&db).map_err(failed)?;
-        let mut journal = Self { path: path.to_owned(), bound, db, memory, _lock: lock };
-        journal.shrink().map_err(failed)?;
-        let note = aside.map(|aside| {
-            format!("the journal {} was damaged and is now {}; a new one has begun", path.display(), aside.display())
-        });
-        Ok(Opened { journal, note })
+        let ((db, memory), note) = match begin(path, bound) {
+            Err(OpenError::Open { source, .. }) if file::is_damage(&source) => {
+                let aside = file::move_aside(path)?;
+                let note = AppendError::Damaged { aside, source }.to_string();
+                (begin(path, bound)?, Some(note))
+            }
+            begun => (begun?, None),
+        };
+        Ok(Opened { journal: Self { path: path.to_owned(), bound, db, memory, _lock: lock }, note })
     }
 
     /// Records a round, all of it or, after an error, nothing of it.
@@ -146,7 +146,7 @@ impl Journal {
             self.begin_anew()?;
             return Err(AppendError::Removed { path: self.path.clone() });
         }
-        self.shorten_log()?;
+        self.check_log()?;
         match self.write(round) {
             Ok(()) => Ok(()),
             Err(Failed::Json(source)) => Err(AppendError::Encode(source)),
@@ -172,41 +172,20 @@ impl Journal {
         self.db = Connection::open_in_memory().map_err(|source| self.failed(source))?;
         let there = self.path.exists();
         let aside = there.then(|| file::move_aside(&self.path)).transpose().map_err(AppendError::Anew)?;
-        let (db, _) = file::open_or_begin(&self.path, self.bound).map_err(AppendError::Anew)?;
-        self.memory = Memory::of(&db).map_err(|source| self.failed(source))?;
-        self.db = db;
+        (self.db, self.memory) = begin(&self.path, self.bound).map_err(AppendError::Anew)?;
         Ok(aside)
     }
 
-    /// Gives back to the disk what a bound that was lowered does not allow any more.
-    fn shrink(&mut self) -> rusqlite::Result<()> {
-        let tx = self.db.transaction()?;
-        trim(&tx, self.bound.records())?;
-        tx.commit()?;
-        if pragma(&self.db, "page_count")? * file::PAGE > self.bound.records() {
-            // Each step of the statement gives one page back; its rows are nothing.
-            let mut vacuum = self.db.prepare("PRAGMA incremental_vacuum")?;
-            let mut steps = vacuum.query([])?;
-            while steps.next()?.is_some() {}
-            drop(steps);
-            self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        }
-        Ok(())
-    }
-
-    /// Keeps the write-ahead log short, which it is by itself unless a reader holds it.
-    fn shorten_log(&self) -> Result<(), AppendError> {
+    /// Refuses to write on where a reader keeps SQLite's log from being folded into the file, so that it grows and grows.
+    fn check_log(&self) -> Result<(), AppendError> {
         let log = file::beside(&self.path, "-wal");
-        let long = || std::fs::metadata(&log).is_ok_and(|log| log.len() > self.bound.log());
-        if !long() {
-            return Ok(());
-        }
-        let busy: bool = self
-            .db
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-            .map_err(|source| self.failed(source))?;
-        if busy && std::fs::metadata(&log).is_ok_and(|log| log.len() > self.bound.records()) {
-            return Err(AppendError::Held { path: self.path.clone() });
+        let long = || std::fs::metadata(&log).is_ok_and(|log| log.len() > 2 * self.bound.log());
+        if long() {
+            let fold = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            fold.map_err(|source| self.failed(source))?;
+            if long() {
+                return Err(AppendError::Held { path: self.path.clone() });
+            }
         }
         Ok(())
     }
@@ -231,6 +210,30 @@ impl Journal {
         self.memory.take(written, cleaned);
         Ok(())
     }
+}
+
+/// Opens or begins the file, with what is known of it, and within its bound.
+fn begin(path: &Path, bound: Bound) -> Result<(Connection, Memory), OpenError> {
+    let mut db = file::open_to_write(path, bound)?;
+    let known = shrink(&mut db, bound).and_then(|()| Memory::of(&db));
+    let memory = known.map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
+    Ok((db, memory))
+}
+
+/// Gives back to the disk what a bound that was lowered does not allow any more.
+fn shrink(db: &mut Connection, bound: Bound) -> rusqlite::Result<()> {
+    let tx = db.transaction()?;
+    trim(&tx, bound.records())?;
+    tx.commit()?;
+    if pragma(db, "page_count")? * file::PAGE > bound.records() {
+        // Each step of the statement gives one page back; its rows are nothing.
+        let mut vacuum = db.prepare("PRAGMA incremental_vacuum")?;
+        let mut steps = vacuum.query([])?;
+        while steps.next()?.is_some() {}
+        drop(steps);
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
+    Ok(())
 }
 
 impl Memory {

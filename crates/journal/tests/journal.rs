@@ -6,6 +6,7 @@ mod made;
 use made::{TICK, World, moment};
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use trimtab_core::State;
 use trimtab_core::unit::Timestamp;
 use trimtab_journal::{
@@ -201,7 +202,7 @@ fn the_file_stays_within_its_bound_and_the_oldest_go_first() {
 
 #[test]
 fn a_bound_that_was_lowered_gives_the_space_back() {
-    let (_directory, path, _) = written(20, 600);
+    let (_directory, path, _) = written(20, 300);
     let size = || std::fs::metadata(&path).unwrap().len();
     let before = size();
     let bound = Bound::mebibytes(1);
@@ -249,29 +250,37 @@ fn a_damaged_file_is_moved_aside_and_named() {
 
 #[test]
 fn damage_that_is_met_while_writing_begins_a_new_file() {
-    let (_directory, path, _) = written(20, 600);
-    let mut file = std::fs::read(&path).unwrap();
+    let (_directory, path, _) = written(20, 300);
+    let bound = Bound::mebibytes(2);
+    drop(Journal::open(&path, bound).unwrap());
+    damage_the_oldest(&path);
+    let mut world = World::of(20, 1_000);
+    // The oldest records are met when they are to go.
+    let Opened { mut journal, note } = Journal::open(&path, bound).unwrap();
+    assert_eq!(note, None, "the newest are intact");
+    let met = (0..300).find_map(|_| journal.append(&world.round()).err()).expect("the damage is met");
+    let AppendError::Damaged { aside, .. } = met else { panic!("{met}") };
+    assert!(aside.exists());
+    journal.append(&world.round()).unwrap();
+    assert!(everything(&path).is_clean());
+}
+
+#[test]
+fn damage_that_is_met_while_the_bound_is_lowered_begins_a_new_file() {
+    let (_directory, path, _) = written(20, 300);
+    damage_the_oldest(&path);
+    let Opened { mut journal, note } = Journal::open(&path, Bound::mebibytes(1)).unwrap();
+    assert!(note.is_some());
+    journal.append(&World::of(1, 0).round()).unwrap();
+    assert_eq!(everything(&path).records, 1);
+}
+
+/// Overwrites what lies behind the first pages.
+fn damage_the_oldest(path: &Path) {
+    let mut file = std::fs::read(path).unwrap();
     let (from, to) = (file.len() / 10, file.len() / 2);
     file[from..to].fill(0xa5);
-    std::fs::write(&path, file).unwrap();
-    let mut world = World::of(20, 0);
-    let bound = Bound::mebibytes(4);
-    // The oldest records are met when they are to go.
-    let mut opened = Journal::open(&path, bound).unwrap();
-    let mut met = opened.note.is_some();
-    for _ in 0..600 {
-        match opened.journal.append(&world.round()) {
-            Ok(()) => {}
-            Err(AppendError::Damaged { aside, .. }) => {
-                assert!(aside.exists());
-                met = true;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-    assert!(met, "the damage was never met");
-    let replay = everything(&path);
-    assert!(replay.is_clean(), "{replay}");
+    std::fs::write(path, file).unwrap();
 }
 
 #[test]
@@ -315,6 +324,43 @@ fn a_reader_sees_what_is_written_while_it_is_open() {
     journal.append(&world.round()).unwrap();
     assert_eq!(read.count(), 2, "a page is read at once");
     assert_eq!(everything(&path).gaps.len(), 1);
+}
+
+#[test]
+fn a_reader_that_holds_the_file_stops_the_writer_before_the_disk_is_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal.db");
+    let bound = Bound::mebibytes(1);
+    let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(100, 0));
+    journal.append(&world.round()).unwrap();
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM record").unwrap();
+    let held = (0..100).find_map(|_| journal.append(&world.round()).err()).expect("an error before the disk is full");
+    assert!(matches!(held, AppendError::Held { .. }), "{held}");
+    let size = |end: &str| std::fs::metadata(format!("{}{end}", path.display())).unwrap().len();
+    assert!(size("") + size("-wal") < bound.bytes() + bound.bytes() / 8);
+    reader.execute_batch("COMMIT").unwrap();
+    journal.append(&world.round()).unwrap();
+    let replay = everything(&path);
+    assert!(replay.is_clean() && replay.gaps.len() == 100, "{replay}");
+}
+
+#[test]
+fn a_clock_that_is_set_back_confuses_nobody() {
+    let (_directory, path, _) = written(0, 0);
+    let (mut journal, mut world) = (open(&path), World::of(1, 1_000));
+    for _ in 0..20 {
+        journal.append(&world.round()).unwrap();
+    }
+    world.round = 500;
+    for _ in 0..20 {
+        journal.append(&world.round()).unwrap();
+    }
+    let replay = everything(&path);
+    assert!(replay.is_clean() && replay.records == 40 && replay.gaps.is_empty(), "{replay}");
+    let reader = Reader::open(&path).unwrap();
+    let newest = reader.explain(WEB, Timestamp(i64::MAX)).unwrap().unwrap();
+    assert_eq!(newest.snapshot.at, moment(519), "the newest is the one that was written last");
 }
 
 #[test]
@@ -394,7 +440,7 @@ proptest! {
         place in 0.0..1.0,
         bit in 0_u8..8,
     ) {
-        let (_directory, path, _) = written(1, 140);
+        let (_directory, path) = copied();
         flip_stored(&path, column, place, bit);
         let found = Reader::open(&path).map_err(|error| error.to_string())
             .and_then(|reader| replay(&reader, &Filter::everything()).map_err(|error| error.to_string()));
@@ -403,7 +449,7 @@ proptest! {
 
     #[test]
     fn a_byte_that_flips_anywhere_in_the_file_never_panics(place in 0.0..1.0, bit in 0_u8..8) {
-        let (_directory, path, _) = written(2, 140);
+        let (_directory, path) = copied();
         let mut file = std::fs::read(&path).unwrap();
         flip(&mut file, place, bit);
         std::fs::write(&path, file).unwrap();
@@ -415,6 +461,19 @@ proptest! {
             let _ = opened.journal.append(&World::of(2, 0).round());
         }
     }
+}
+
+/// A journal of 140 rounds of two workloads, made once.
+fn copied() -> (tempfile::TempDir, PathBuf) {
+    static FILE: OnceLock<Vec<u8>> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let (_directory, path, _) = written(2, 140);
+        std::fs::read(path).unwrap()
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal.db");
+    std::fs::write(&path, file).unwrap();
+    (directory, path)
 }
 
 fn flip(bytes: &mut [u8], place: f64, bit: u8) {

@@ -70,7 +70,8 @@ impl Workload {
         let wave = libm::sin(round as f64 / 240.0 * std::f64::consts::TAU);
         let demand = (200.0 + 150.0 * wave) * (0.95 + 0.1 * self.random());
         let latency = 0.05 + 0.1 * self.random();
-        let age = Seconds::new(1.0 + 4.0 * self.random());
+        // Sources stamp their samples to the millisecond.
+        let age = Seconds::new((1_000.0 + 4_000.0 * self.random()).floor() / 1_000.0);
         let sample = |value| Sample { value, age, coverage: Coverage::Share(Ratio::ONE) };
         let demand = if round % 100 == 99 {
             Reading::Missing(Absence::TimedOut)
