@@ -4,6 +4,9 @@
 //! says what to do and why ([`Decision`]). Nothing here waits, reads a clock, an environment or a network, draws a
 //! random number or writes a log line; the four drivers (live, shadow, replay, simulator) call the same function.
 
+// A reason or an absence that is added must be thought of wherever one is told from another.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub use decide::{backfill, decide};
 pub use decision::{Decision, LeadTime, Reason, Verb, Wanted};
 pub use policy::Policy;

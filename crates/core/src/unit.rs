@@ -121,6 +121,12 @@ impl Ratio {
     /// All of it.
     pub const ONE: Self = Self(1.0);
 
+    /// `share` thousandths, for constants.
+    #[must_use]
+    pub const fn permille(share: u32) -> Self {
+        Self(share as f64 / 1000.0)
+    }
+
     /// `share` hundredths, for constants.
     #[must_use]
     pub const fn percent(share: u32) -> Self {

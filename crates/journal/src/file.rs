@@ -158,7 +158,8 @@ pub(crate) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
             error.sqlite_error_code(),
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)
         );
-        if !unreachable || beside(path, "-wal").exists() {
+        let logged = std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+        if !unreachable || logged {
             return Err(error);
         }
         Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI)
@@ -217,4 +218,19 @@ pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_nobody_can_write_is_read_whatever_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a journal #1?50%.db");
+        drop(open_to_write(&path, Bound::mebibytes(1)).unwrap());
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let db = Connection::open_with_flags(immutable(&path), flags).unwrap();
+        recognise(&db, &path).unwrap();
+    }
 }

@@ -19,7 +19,7 @@ CREATE TABLE run (
     version TEXT NOT NULL           -- of the trimtab that wrote it
 );
 CREATE TABLE workload (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE       -- namespace/kind/name
 );
 CREATE TABLE record (

@@ -27,7 +27,8 @@ const CHECKPOINTS: i64 = 4;
 pub struct Journal {
     path: PathBuf,
     bound: Bound,
-    db: Connection,
+    /// `None` after a file could not be replaced, until the next append.
+    db: Option<Connection>,
     memory: Memory,
     _lock: File,
 }
@@ -122,93 +123,72 @@ enum Failed {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     #[error(transparent)]
-    Json(#[from] serde_json::Error),
+    Encode(#[from] serde_json::Error),
+    #[error("a reader holds the file")]
+    Held,
 }
 
 impl Journal {
     /// Opens the journal at `path`, or begins one. A damaged file is moved aside, and the note says so.
     pub fn open(path: &Path, bound: Bound) -> Result<Opened, OpenError> {
         let lock = file::lock(path)?;
-        let ((db, memory), note) = match begin(path, bound) {
-            Err(OpenError::Open { source, .. }) if file::is_damage(&source) => {
-                let aside = file::move_aside(path)?;
-                let note = AppendError::Damaged { aside, source }.to_string();
-                (begin(path, bound)?, Some(note))
-            }
-            begun => (begun?, None),
-        };
-        Ok(Opened { journal: Self { path: path.to_owned(), bound, db, memory, _lock: lock }, note })
+        let ((db, memory), note) = begin_intact(path, bound)?;
+        Ok(Opened { journal: Self { path: path.to_owned(), bound, db: Some(db), memory, _lock: lock }, note })
     }
 
     /// Records a round, all of it or, after an error, nothing of it.
     pub fn append(&mut self, round: &[Entry]) -> Result<(), AppendError> {
-        if !self.path.exists() {
-            self.begin_anew()?;
+        let removed = self.db.is_some() && !self.path.exists();
+        if removed {
+            // Closed before another is begun: SQLite would otherwise fold the log of one file into the other.
+            self.db = None;
+        }
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => self.begin_anew()?,
+        };
+        let db = self.db.insert(db);
+        if removed {
             return Err(AppendError::Removed { path: self.path.clone() });
         }
-        self.check_log()?;
-        match self.write(round) {
-            Ok(()) => Ok(()),
-            Err(Failed::Json(source)) => Err(AppendError::Encode(source)),
-            Err(Failed::Sqlite(source)) if file::is_damage(&source) => {
-                let aside = self.begin_anew()?.unwrap_or_else(|| self.path.clone());
-                Err(AppendError::Damaged { aside, source })
+        let written = check_log(db, &self.path, self.bound).and_then(|()| self.memory.write(db, self.bound, round));
+        written.map_err(|failed| match failed {
+            Failed::Encode(source) => AppendError::Encode(source),
+            Failed::Held => AppendError::Held { path: self.path.clone() },
+            Failed::Sqlite(source) if file::is_damage(&source) => self.replace(source),
+            Failed::Sqlite(source) if source.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                AppendError::Full { path: self.path.clone() }
             }
-            Err(Failed::Sqlite(source)) => Err(self.failed(source)),
-        }
+            Failed::Sqlite(source) => AppendError::Write { path: self.path.clone(), source },
+        })
     }
 
-    fn failed(&self, source: rusqlite::Error) -> AppendError {
-        let path = self.path.clone();
-        if source.sqlite_error_code() == Some(ErrorCode::DiskFull) {
-            return AppendError::Full { path };
-        }
-        AppendError::Write { path, source }
+    /// Moves the damaged file aside and begins another; what fails of that is tried again by the next append.
+    fn replace(&mut self, source: rusqlite::Error) -> AppendError {
+        self.db = None;
+        let begun = file::move_aside(&self.path).map_err(AppendError::Anew).and_then(|aside| {
+            self.db = Some(self.begin_anew()?);
+            Ok(AppendError::Damaged { aside, source })
+        });
+        begun.unwrap_or_else(|error| error)
     }
 
-    /// Begins a new file; one that is in its place is moved aside, and its new name returned.
-    fn begin_anew(&mut self) -> Result<Option<PathBuf>, AppendError> {
-        // Closed before anything is moved: SQLite would otherwise fold the log of one file into another.
-        self.db = Connection::open_in_memory().map_err(|source| self.failed(source))?;
-        let there = self.path.exists();
-        let aside = there.then(|| file::move_aside(&self.path)).transpose().map_err(AppendError::Anew)?;
-        (self.db, self.memory) = begin(&self.path, self.bound).map_err(AppendError::Anew)?;
-        Ok(aside)
+    fn begin_anew(&mut self) -> Result<Connection, AppendError> {
+        let ((db, memory), _) = begin_intact(&self.path, self.bound).map_err(AppendError::Anew)?;
+        self.memory = memory;
+        Ok(db)
     }
+}
 
-    /// Refuses to write on where a reader keeps SQLite's log from being folded into the file, so that it grows and grows.
-    fn check_log(&self) -> Result<(), AppendError> {
-        let log = file::beside(&self.path, "-wal");
-        let long = || std::fs::metadata(&log).is_ok_and(|log| log.len() > 2 * self.bound.log());
-        if long() {
-            let fold = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            fold.map_err(|source| self.failed(source))?;
-            if long() {
-                return Err(AppendError::Held { path: self.path.clone() });
-            }
+/// Opens the file, moving it aside where it is damaged; then the note says so.
+fn begin_intact(path: &Path, bound: Bound) -> Result<((Connection, Memory), Option<String>), OpenError> {
+    match begin(path, bound) {
+        Err(OpenError::Open { source, .. }) if file::is_damage(&source) => {
+            let aside = file::move_aside(path)?;
+            let note = AppendError::Damaged { aside, source }.to_string();
+            Ok((begin(path, bound)?, Some(note)))
         }
-        Ok(())
-    }
-
-    fn write(&mut self, round: &[Entry]) -> Result<(), Failed> {
-        let tx = self.db.transaction()?;
-        let oldest = "SELECT coalesce(min(seq), 0) FROM record";
-        let oldest: i64 = tx.prepare_cached(oldest)?.query_row([], |row| row.get(0))?;
-        let cleaned = self.memory.clean_if_due(&tx, oldest)?;
-        let known = if cleaned { &BTreeMap::new() } else { &self.memory.last };
-        let (run, seq) = (self.memory.run, self.memory.seq);
-        let room = if oldest > 1 { seq - oldest } else { i64::MAX };
-        let mut written = Written { run, seq, room, last: BTreeMap::new() };
-        for entry in round {
-            match entry {
-                Entry::Decided(record) => written.record(&tx, known, record)?,
-                Entry::Ended { workload, at, outcome } => written.outcome(&tx, known, (workload, *at, outcome))?,
-            }
-        }
-        trim(&tx, self.bound.records())?;
-        tx.commit()?;
-        self.memory.take(written, cleaned);
-        Ok(())
+        begun => Ok((begun?, None)),
     }
 }
 
@@ -236,7 +216,41 @@ fn shrink(db: &mut Connection, bound: Bound) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Refuses to write on where a reader keeps SQLite's log from being folded into the file, so that it grows and grows.
+fn check_log(db: &Connection, path: &Path, bound: Bound) -> Result<(), Failed> {
+    let log = file::beside(path, "-wal");
+    let long = || std::fs::metadata(&log).is_ok_and(|log| log.len() > 2 * bound.log());
+    if long() {
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        if long() {
+            return Err(Failed::Held);
+        }
+    }
+    Ok(())
+}
+
 impl Memory {
+    /// Writes a round in one transaction.
+    fn write(&mut self, db: &mut Connection, bound: Bound, round: &[Entry]) -> Result<(), Failed> {
+        let tx = db.transaction()?;
+        let oldest = "SELECT coalesce(min(seq), 0) FROM record";
+        let oldest: i64 = tx.prepare_cached(oldest)?.query_row([], |row| row.get(0))?;
+        let cleaned = self.clean_if_due(&tx, oldest)?;
+        let known = if cleaned { &BTreeMap::new() } else { &self.last };
+        let room = if oldest > 1 { self.seq - oldest } else { i64::MAX };
+        let mut written = Written { run: self.run, seq: self.seq, room, last: BTreeMap::new() };
+        for entry in round {
+            match entry {
+                Entry::Decided(record) => written.record(&tx, known, record)?,
+                Entry::Ended { workload, at, outcome } => written.outcome(&tx, known, (workload, *at, outcome))?,
+            }
+        }
+        trim(&tx, bound.records())?;
+        tx.commit()?;
+        self.take(written, cleaned);
+        Ok(())
+    }
+
     fn of(db: &Connection) -> rusqlite::Result<Self> {
         let newest =
             "SELECT max(coalesce((SELECT max(seq) FROM record), 0), coalesce((SELECT max(seq) FROM outcome), 0))";
@@ -296,7 +310,7 @@ impl Written {
         };
         let seal = Sealed { previous, workload, ordinal, input, state: state.as_deref() }.seal();
         let decision = serde_json::to_string(&record.decision)?;
-        let outcome = outcome(&record.decision);
+        let outcome = summary(&record.decision);
         let told = last.record.as_ref().is_none_or(|last| last.outcome != outcome);
         let (verb, reason, from, to) = outcome;
         tx.prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?
@@ -370,7 +384,7 @@ impl Written {
 }
 
 /// What a decision comes down to: the whole of it is stored where this is another than before.
-pub(crate) fn outcome(decision: &Decision) -> (Verb, &'static str, Replicas, Replicas) {
+fn summary(decision: &Decision) -> (Verb, &'static str, Replicas, Replicas) {
     (decision.verb, decision.reason.code(), decision.from, decision.to)
 }
 
@@ -452,8 +466,11 @@ mod tests {
         };
         journal.append(&round()).unwrap();
         // SQLite's own limit gives the error that a full disk gives.
-        let pages = pragma(&journal.db, "page_count").unwrap();
-        journal.db.pragma_update(None, "max_page_count", pages + 1).unwrap();
+        let limit = |journal: &Journal, pages: u64| {
+            journal.db.as_ref().unwrap().pragma_update(None, "max_page_count", pages).unwrap();
+        };
+        let pages = pragma(journal.db.as_ref().unwrap(), "page_count").unwrap();
+        limit(&journal, pages + 1);
         let mut written = 1;
         let full = loop {
             match journal.append(&round()) {
@@ -463,7 +480,7 @@ mod tests {
         };
         assert!(matches!(full, AppendError::Full { .. }), "{full}");
         assert!(journal.append(&round()).is_err());
-        journal.db.pragma_update(None, "max_page_count", 1 << 20).unwrap();
+        limit(&journal, 1 << 20);
         for _ in 0..5 {
             journal.append(&round()).unwrap();
         }

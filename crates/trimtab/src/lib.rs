@@ -1,1 +1,27 @@
-//! trimtab.
+//! The shell around the decision core: sensing, acting, recording, showing.
+//!
+//! The decision itself is [`trimtab_core::decide`]; nothing of it is here. [`mod@run`] is the loop that calls it live and in shadow,
+//! [`view`] what the cluster looks like, [`sense`] what Prometheus says, [`act`] how a change is written, [`record`] the journal.
+
+pub mod act;
+pub mod agent;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod explain;
+pub mod inbox;
+pub mod lease;
+pub mod metrics;
+pub mod policies;
+pub mod prometheus;
+pub mod record;
+pub mod remote;
+pub mod report;
+mod run;
+pub mod sense;
+pub mod serve;
+pub mod sources;
+pub mod telemetry;
+pub mod view;
+pub mod watch;

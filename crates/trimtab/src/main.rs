@@ -1,2 +1,43 @@
-//! trimtab.
-fn main() {}
+//! trimtab: one binary that decides replicas of Kubernetes workloads ahead of demand, and shows its reasons.
+
+use clap::Parser;
+use std::io::Write;
+use std::process::ExitCode;
+use trimtab::cli::{Cli, Command};
+use trimtab::commands::{self, Printed};
+use trimtab::{agent, telemetry};
+
+/// Exit code of wrong usage or configuration, and of data or an API that cannot be reached.
+const FAILED: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(printed) => match anstream::stdout().write_all(printed.text.as_bytes()) {
+            // Whoever reads us may stop reading.
+            Ok(()) | Err(_) => printed.exit(),
+        },
+        Err(error) => {
+            let _ = writeln!(anstream::stderr(), "error: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Printed> {
+    // One TLS provider in the whole process; a second install is refused and harmless.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    match cli.command {
+        Command::Run(settings) => {
+            telemetry::start(settings.log_json);
+            runtime.block_on(agent::run(*settings))?;
+            Ok(Printed { text: String::new(), code: 0 })
+        }
+        Command::Status(command) => runtime.block_on(commands::status(&command)),
+        Command::Explain(command) => runtime.block_on(commands::explain(&command)),
+        Command::Replay(command) => commands::replay(&command),
+        Command::Lint(command) => commands::lint(&command),
+        Command::Schema => Ok(Printed { text: format!("{}\n", trimtab::config::schema()), code: 0 }),
+    }
+}

@@ -1,0 +1,191 @@
+//! Carrying a decision out: one patch, once.
+//!
+//! A JSON Patch on the object itself whose `test`s make check and write one transaction in the API server: it must
+//! still be the same object (uid), nobody may have changed its spec (generation), it must have the size that was decided
+//! on, and its owner must still let us (the mode label). The patch is sent once, with a deadline; the client has no retries
+//! (by default the library would repeat any verb for minutes). What became of it is committed, refused with its kind, or
+//! unknown, and an unknown outcome is read back. Nothing is ever queued: a refused decision is dropped, and the next one starts
+//! from what is there then.
+
+use crate::config::Target;
+use crate::view::Scalable;
+use crate::watch::{MODE_LABEL, chain};
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{Patch as Operations, PatchOperation, ReplaceOperation, TestOperation};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use std::time::Duration;
+use trimtab_core::Decision;
+use trimtab_core::unit::Replicas;
+use trimtab_journal::{Outcome, Refusal};
+
+/// The name under which every change of ours is recorded.
+pub const FIELD_MANAGER: &str = "trimtab";
+/// No decision older than this commits.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How a write ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The generation that it led to, where it was committed.
+    pub generation: Option<i64>,
+    /// The size that was written.
+    pub to: Replicas,
+}
+
+/// Sets `target` to what `decision` says, if it still is as `object` shows it.
+pub async fn write(
+    client: &Client,
+    resource: &ApiResource,
+    target: &Target,
+    object: &Scalable,
+    decision: &Decision,
+) -> Written {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, resource);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Json::<()>(operations(object, decision));
+    let answer = tokio::time::timeout(DEADLINE, api.patch(&target.name, &params, &patch)).await;
+    let to = decision.to;
+    let (outcome, generation) = match answer {
+        Ok(Ok(after)) => (Outcome::Committed, after.metadata.generation),
+        Ok(Err(error)) => match classify(&error) {
+            Some(refusal) => (Outcome::Refused(refusal), None),
+            None => read_back(&api, target, object, decision, &chain(&error)).await,
+        },
+        Err(_) => read_back(&api, target, object, decision, "no answer within 5 s").await,
+    };
+    Written { outcome, generation, to }
+}
+
+fn operations(object: &Scalable, decision: &Decision) -> Operations {
+    let pointer = |tokens: &[&str]| PointerBuf::from_tokens(tokens.iter().copied());
+    let test = |tokens: &[&str], value: serde_json::Value| {
+        PatchOperation::Test(TestOperation { path: pointer(tokens), value })
+    };
+    Operations(vec![
+        test(&["metadata", "uid"], object.uid.clone().into()),
+        test(&["metadata", "generation"], object.generation.into()),
+        test(&["metadata", "labels", MODE_LABEL], "own".into()),
+        test(&["spec", "replicas"], object.replicas.into()),
+        PatchOperation::Replace(ReplaceOperation { path: pointer(&["spec", "replicas"]), value: decision.to.0.into() }),
+    ])
+}
+
+/// What kind of refusal an error is; `None` where the write may have been done all the same.
+fn classify(error: &kube::Error) -> Option<Refusal> {
+    let kube::Error::Api(status) = error else { return None };
+    let message = status.message.clone();
+    let causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
+    // Codes as a 1.36 API server gives them: a failed `test` is a 422 without causes, a validation error has some,
+    // an admission policy's denial says so in its message.
+    match status.code {
+        422 if message.contains("denied") => Some(Refusal::Admission(message)),
+        422 if causes => Some(Refusal::Invalid(message)),
+        409 | 422 => Some(Refusal::Changed),
+        403 if message.contains("ValidatingAdmissionPolicy")
+            || message.contains("admission webhook")
+            || message.contains("exceeded quota") =>
+        {
+            Some(Refusal::Admission(message))
+        }
+        401 | 403 => Some(Refusal::Forbidden(message)),
+        404 => Some(Refusal::Gone),
+        429 => Some(Refusal::Busy(message)),
+        400 | 405 | 413 | 415 => Some(Refusal::Invalid(message)),
+        _ => None,
+    }
+}
+
+/// Reads what became of a write whose answer was lost: it was done if the object has our size one generation later.
+async fn read_back(
+    api: &Api<DynamicObject>,
+    target: &Target,
+    object: &Scalable,
+    decision: &Decision,
+    why: &str,
+) -> (Outcome, Option<i64>) {
+    let unknown = |detail: String| (Outcome::Unknown(format!("{why}; {detail}")), None);
+    match tokio::time::timeout(DEADLINE, api.get(&target.name)).await {
+        Ok(Ok(now)) => {
+            let generation = now.metadata.generation.unwrap_or_default();
+            let replicas = now.data.pointer("/spec/replicas").and_then(serde_json::Value::as_u64);
+            if generation == object.generation {
+                (Outcome::Refused(Refusal::Busy(format!("{why}; read back: not done"))), None)
+            } else if generation == object.generation + 1 && replicas == Some(u64::from(decision.to.0)) {
+                (Outcome::Committed, Some(generation))
+            } else {
+                unknown("read back: somebody else changed it since".into())
+            }
+        }
+        Ok(Err(error)) => unknown(format!("reading back failed: {}", chain(&error))),
+        Err(_) => unknown("reading back took longer than 5 s".into()),
+    }
+}
+
+/// One Event on the workload: what happened, and why.
+pub async fn announce(
+    recorder: &Recorder,
+    resource: &ApiResource,
+    (target, object): (&Target, &Scalable),
+    kind: EventType,
+    reason: &str,
+    note: String,
+) {
+    let reference = ObjectReference {
+        api_version: Some(resource.api_version.clone()),
+        kind: Some(resource.kind.clone()),
+        namespace: Some(target.namespace.clone()),
+        name: Some(target.name.clone()),
+        uid: Some(object.uid.clone()),
+        ..ObjectReference::default()
+    };
+    // The API server refuses a note of more than 1 KiB.
+    let note: String = note.chars().take(1_000).collect();
+    let event = Event { type_: kind, reason: reason.into(), note: Some(note), action: "Scale".into(), secondary: None };
+    match tokio::time::timeout(DEADLINE, recorder.publish(&event, &reference)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(workload = %target, error = chain(&error), "failed to write an event"),
+        Err(_) => tracing::warn!(workload = %target, "writing an event took longer than 5 s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+    use kube::core::response::{StatusCause, StatusDetails};
+
+    fn refused(code: u16, message: &str, causes: usize) -> Option<Refusal> {
+        let cause = StatusCause { reason: "FieldValueInvalid".into(), message: "m".into(), field: "f".into() };
+        let details = StatusDetails { causes: vec![cause; causes], ..serde_json::from_str("{}").unwrap() };
+        let status =
+            Status { code, message: message.into(), details: Some(details), ..serde_json::from_str("{}").unwrap() };
+        classify(&kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn only_a_failed_test_counts_as_changed() {
+        assert_eq!(
+            refused(422, "the server rejected our request due to an error in our request", 0),
+            Some(Refusal::Changed)
+        );
+        assert_eq!(refused(422, "Deployment is invalid", 1), Some(Refusal::Invalid("Deployment is invalid".into())));
+        let denied = "ValidatingAdmissionPolicy 'trimtab' with binding 'trimtab' denied request: too large a step";
+        assert_eq!(refused(422, denied, 0), Some(Refusal::Admission(denied.into())));
+        assert_eq!(refused(403, denied, 0), Some(Refusal::Admission(denied.into())));
+        let rbac = "deployments.apps \"web\" is forbidden: User cannot patch resource";
+        assert_eq!(refused(403, rbac, 0), Some(Refusal::Forbidden(rbac.into())));
+        assert_eq!(refused(404, "not found", 0), Some(Refusal::Gone));
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_unknown() {
+        for code in [500, 502, 503, 504] {
+            assert_eq!(refused(code, "etcdserver: request timed out", 0), None, "{code}");
+        }
+    }
+}

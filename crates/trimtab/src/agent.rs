@@ -1,0 +1,152 @@
+//! Starting and ending an agent: the clients, the sources, the endpoints, and the loop between them.
+
+use crate::cli;
+use crate::clock::Clock;
+use crate::inbox::{Event, Inbox};
+use crate::lease::Candidate;
+use crate::metrics::{self, Counters};
+use crate::policies::{self, Policies};
+use crate::record::Recorder;
+use crate::report::Report;
+use crate::run::{Loop, Parts, scopes};
+use crate::serve::{self, Shown};
+use crate::sources::Sources;
+use crate::watch;
+use anyhow::Context;
+use futures::future::BoxFuture;
+use kube::runtime::events::{Recorder as EventRecorder, Reporter};
+use kube::{Client, Config};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch as channel;
+use tokio::time::Instant;
+use trimtab_core::unit::Timestamp;
+use trimtab_journal::{Bound, Journal};
+
+/// The name of the Lease, and of whatever else there is one of.
+const NAME: &str = "trimtab";
+
+/// Runs an agent until it is told to end.
+#[must_use]
+pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        let sources = Sources::new(&settings)?;
+        let policies = Policies::new(&settings, &sources.names());
+        let journal = open_journal(&settings)?;
+        let config = Config::infer()
+            .await
+            .context("failed to find a cluster: run inside one, or set KUBECONFIG or ~/.kube/config as for kubectl")?;
+        let (client, writer) = clients(&config)?;
+        let agent = identity();
+        let namespace = settings.lease_namespace.clone().unwrap_or_else(own_namespace);
+        let (inbox, events) = Inbox::new();
+        let counters = Counters::default();
+        let (report, shown) = channels(&agent, &counters, &settings);
+        let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
+            format!("failed to listen on {}: is another agent running? see --listen", settings.listen)
+        })?;
+        tracing::info!(listen = %listener.local_addr()?, agent, mode = %settings.mode, "started");
+        let server = tokio::spawn(axum::serve(listener, serve::app(shown)).into_future());
+        start_watches(&client, &settings, &inbox);
+        tokio::spawn(stop_on_signal(inbox.clone()));
+        let reporter = Reporter { controller: NAME.into(), instance: Some(agent.clone()) };
+        let parts = Parts {
+            agent: agent.clone(),
+            events: EventRecorder::new(writer.clone(), reporter),
+            candidate: Candidate { namespace, name: NAME.into(), identity: agent },
+            recorder: Recorder::start(journal),
+            clock: Clock::start(),
+            client,
+            writer,
+            sources,
+            counters,
+            inbox,
+            report: report.0,
+            turned: report.1,
+            ready: report.2,
+            settings,
+        };
+        Loop::new(parts, policies).run(events).await;
+        server.abort();
+        tracing::info!("ended");
+        Ok(())
+    })
+}
+
+fn open_journal(settings: &cli::Run) -> anyhow::Result<Journal> {
+    let bound = Bound::mebibytes(settings.journal_limit);
+    let opened = Journal::open(&settings.journal, bound)
+        .with_context(|| format!("failed to open the journal {}: see --journal", settings.journal.display()))?;
+    if let Some(note) = opened.note {
+        tracing::warn!("{note}");
+    }
+    Ok(opened.journal)
+}
+
+/// A client for reading, which repeats what failed, and one for writing, which never does.
+fn clients(config: &Config) -> anyhow::Result<(Client, Client)> {
+    // The API server's audit log is read by people who want to know who did it.
+    let mut config = config.clone();
+    let ourselves = http::HeaderValue::from_static(concat!("trimtab/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((http::header::USER_AGENT, ourselves));
+    let reader = Client::try_from(config.clone()).context("failed to use the cluster's configuration")?;
+    let mut once = config.clone();
+    once.default_retry = false;
+    let writer = Client::try_from(once).context("failed to use the cluster's configuration")?;
+    Ok((reader, writer))
+}
+
+fn start_watches(client: &Client, settings: &cli::Run, inbox: &Inbox) {
+    for scope in scopes(settings) {
+        tokio::spawn(watch::pods(client.clone(), scope.clone(), inbox.clone()));
+        tokio::spawn(watch::policies(client.clone(), scope, inbox.clone()));
+    }
+    if let Some(file) = settings.policy.clone() {
+        tokio::spawn(policies::follow_file(file, inbox.clone()));
+    }
+}
+
+type Senders = (channel::Sender<Arc<Report>>, channel::Sender<Instant>, channel::Sender<Result<(), String>>);
+
+fn channels(agent: &str, counters: &Counters, settings: &cli::Run) -> (Senders, Shown) {
+    let empty = Report {
+        agent: agent.to_owned(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        at: Timestamp::default(),
+        leader: None,
+        troubles: BTreeMap::new(),
+        workloads: Vec::new(),
+    };
+    let (report, reports) = channel::channel(Arc::new(empty));
+    let (turned, turns) = channel::channel(Instant::now());
+    let (ready, readiness) = channel::channel(Err("the first round has not ended yet".to_owned()));
+    let registry = Arc::new(metrics::registry(counters, reports.clone()));
+    let shown = Shown { report: reports, turned: turns, ready: readiness, registry, journal: settings.journal.clone() };
+    ((report, turned, ready), shown)
+}
+
+/// The pod's name where there is one: it is what an operator looks for.
+fn identity() -> String {
+    let host = std::env::var("POD_NAME").or_else(|_| std::fs::read_to_string("/etc/hostname")).unwrap_or_default();
+    let host = host.trim();
+    // A container that restarts keeps its pod's name; the process id tells two agents on one host apart.
+    if std::env::var("POD_NAME").is_ok() { host.to_owned() } else { format!("{host}-{}", std::process::id()) }
+}
+
+fn own_namespace() -> String {
+    std::env::var("POD_NAMESPACE").unwrap_or_else(|_| NAME.to_owned())
+}
+
+async fn stop_on_signal(inbox: Inbox) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("failed to listen for signals");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    inbox.send(Event::Stop).await;
+}

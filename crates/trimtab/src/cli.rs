@@ -1,0 +1,203 @@
+//! The command line: exactly what was typed. What it means is decided by the modules that get it.
+
+use crate::config::{Mode, Target};
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Decides replicas of Kubernetes workloads ahead of demand, and shows its reasons.
+#[derive(Debug, Parser)]
+#[command(name = "trimtab", version, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch workloads and their demand, decide, and (where its policy says own) scale them
+    Run(Box<Run>),
+    /// List all workloads: what they have, what they should have, and why
+    Status(Status),
+    /// Explain one workload's decision: inputs with their ages, every step, what bound the answer, what it waits for
+    Explain(Explain),
+    /// Decide a journal again; no difference means the same bytes
+    Replay(Replay),
+    /// Check policy files; prints every problem with its line and cure
+    Lint(Lint),
+    /// Print the JSON Schema of policies
+    Schema,
+}
+
+/// `trimtab run`.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// URL of a Prometheus-compatible server; credentials go into the options below, not into it
+    #[arg(long, env = "TRIMTAB_PROMETHEUS_URL", value_name = "URL")]
+    pub prometheus_url: String,
+    /// Header sent with every query, such as `X-Scope-OrgID: team-a`; repeatable
+    #[arg(
+        long,
+        env = "TRIMTAB_PROMETHEUS_HEADER",
+        value_name = "NAME: VALUE",
+        hide_env_values = true,
+        value_delimiter = '\n'
+    )]
+    pub prometheus_header: Vec<String>,
+    /// File with the bearer token for Prometheus; read again when it changes
+    #[arg(long, env = "TRIMTAB_PROMETHEUS_TOKEN_FILE", value_name = "FILE")]
+    pub prometheus_token_file: Option<PathBuf>,
+    /// File with the certificate authorities (PEM) that Prometheus' certificate is checked against
+    #[arg(long, env = "TRIMTAB_PROMETHEUS_CA_FILE", value_name = "FILE")]
+    pub prometheus_ca_file: Option<PathBuf>,
+    /// File with further Prometheus servers (YAML), which policies may name
+    #[arg(long, env = "TRIMTAB_PROMETHEUS_SOURCES", value_name = "FILE")]
+    pub prometheus_sources: Option<PathBuf>,
+    /// File with policies (YAML); followed while running
+    #[arg(long, env = "TRIMTAB_POLICY", value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Whether to write: for policies that do not say; `shadow` writes nothing
+    #[arg(long, env = "TRIMTAB_MODE", value_name = "shadow|own", default_value = "shadow")]
+    pub mode: Mode,
+    /// Look only into these namespaces; repeatable, or separated by commas
+    #[arg(long, env = "TRIMTAB_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
+    pub namespace: Vec<String>,
+    /// Address of /metrics, /healthz, /readyz and the read-only API
+    #[arg(long, env = "TRIMTAB_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
+    pub listen: SocketAddr,
+    /// File that records every decision
+    #[arg(long, env = "TRIMTAB_JOURNAL", value_name = "FILE", default_value = "trimtab-journal.db")]
+    pub journal: PathBuf,
+    /// Most bytes that the journal takes; the oldest records go first
+    #[arg(long, env = "TRIMTAB_JOURNAL_LIMIT", value_name = "MiB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
+    pub journal_limit: u64,
+    /// How often the signals are read; stretched by itself where Prometheus is slow
+    #[arg(long, env = "TRIMTAB_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// Namespace of the Lease that chooses the agent that writes; the agent's own where it runs in a cluster
+    #[arg(long, env = "TRIMTAB_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Write the log as JSON lines
+    #[arg(long, env = "TRIMTAB_LOG_JSON")]
+    pub log_json: bool,
+}
+
+/// Where `status` and `explain` find their answers.
+#[derive(Args, Clone, Debug)]
+pub struct Source {
+    /// Ask this agent, such as `http://127.0.0.1:7070`, instead of reaching one by port-forward
+    #[arg(long, env = "TRIMTAB_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Namespace of the agents that are reached by port-forward
+    #[arg(long, env = "TRIMTAB_AGENT_NAMESPACE", value_name = "NAMESPACE", default_value = "trimtab")]
+    pub agent_namespace: String,
+    /// Context of the kubeconfig to use
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trimtab status`.
+#[derive(Args, Clone, Debug)]
+pub struct Status {
+    /// Only this namespace
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub source: Source,
+}
+
+/// `trimtab explain`.
+#[derive(Args, Clone, Debug)]
+pub struct Explain {
+    /// Workload: namespace/name of a deployment, or namespace/kind/name
+    #[arg(value_name = "WORKLOAD")]
+    pub target: Target,
+    /// The decision in force at this moment: 2026-11-24T09:02:15Z, or 5m for five minutes ago
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub at: Option<jiff::Timestamp>,
+    /// Read this journal instead of asking an agent
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub journal: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub source: Source,
+}
+
+/// `trimtab replay`.
+#[derive(Args, Clone, Debug)]
+pub struct Replay {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub journal: PathBuf,
+    /// Only this workload
+    #[arg(long, value_name = "WORKLOAD")]
+    pub workload: Option<Target>,
+}
+
+/// `trimtab lint`.
+#[derive(Args, Clone, Debug)]
+pub struct Lint {
+    /// Policy files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|error| format!("expected a duration such as 500ms, 15s or 5m: {error}"))?;
+    Duration::try_from(span).map_err(|_| "expected a duration of at least 0".to_owned())
+}
+
+/// Faster than that, Prometheus is asked for the same scrape again and again; slower, and a step in demand waits longer
+/// for the loop than for its pods.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    let range = Duration::from_millis(200)..=Duration::from_mins(1);
+    if range.contains(&interval) { Ok(interval) } else { Err("expected 200ms to 1m".into()) }
+}
+
+fn moment(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(at);
+    }
+    let ago = duration(text)
+        .map_err(|_| "expected a time such as 2026-11-24T09:02:15Z, or how long ago, such as 5m".to_owned())?;
+    let ago = jiff::SignedDuration::try_from(ago).map_err(|error| error.to_string())?;
+    jiff::Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_of_run_has_its_environment_variable() {
+        use clap::CommandFactory;
+        let cli = Cli::command();
+        let run = cli.find_subcommand("run").unwrap();
+        for flag in run.get_arguments().filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
+            let expected = format!("TRIMTAB_{}", flag.get_id().as_str().to_uppercase());
+            assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(expected.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_how_long_ago() {
+        assert!(moment("2026-11-24T09:02:15Z").is_ok());
+        let ago = jiff::Timestamp::now().as_second() - moment("5m").unwrap().as_second();
+        assert!((299..=301).contains(&ago), "{ago}");
+        assert!(moment("yesterday").unwrap_err().contains("such as"));
+    }
+
+    #[test]
+    fn an_interval_out_of_range_is_refused() {
+        assert!(interval("1ms").is_err() && interval("2m").is_err() && interval("1s").is_ok());
+    }
+}

@@ -1,0 +1,444 @@
+//! Policies: from YAML to what the core takes, with every problem at once.
+//!
+//! A document that has a problem contributes nothing, and its last good version stays in force; other documents are not
+//! touched by it. What a document leaves out gets a default whose reason stands beside it. The knobs are in `docs/policy.md`.
+
+mod node;
+mod policies;
+mod problem;
+mod schema;
+mod target;
+mod walk;
+
+pub use node::Place;
+pub use policies::{Applied, Policies};
+pub use problem::Problem;
+pub use schema::schema;
+pub use target::{Kind, Target, TargetError};
+
+use node::{At, Node};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use trimtab_core::policy::{Bounds, Capacity, Objective, Policy, Protection};
+use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds};
+use walk::{Fields, Findings};
+
+/// A policy fits in far less; a `ConfigMap` could bring 1 MiB for every agent to parse.
+const LONGEST: usize = 64 << 10;
+/// Workloads in one document.
+const MOST: usize = 1_000;
+/// No workload has more replicas than Kubernetes supports pods in a whole cluster.
+const MOST_REPLICAS: f64 = 150_000.0;
+/// Misses where a policy names none: the benchmark's objective. One half-minute in 200.
+const MISSES: Ratio = Ratio::permille(5);
+/// Scale-down stabilization window where a policy names none: the default of the horizontal pod autoscaler.
+const STABILIZATION: Seconds = Seconds::whole(300);
+
+/// One workload and how it is to be sized.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// What is scaled.
+    pub target: Target,
+    /// What the core takes.
+    pub policy: Policy,
+    /// What is asked for it.
+    pub queries: Queries,
+    /// Whether its decisions are written; `None` where the command line decides.
+    pub mode: Option<Mode>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// The expressions of a workload's signals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queries {
+    /// The name of the Prometheus server that is asked; `None`: the first one.
+    pub prometheus: Option<String>,
+    /// Requests that arrive a second.
+    pub demand: String,
+    /// Requests a second that one replica serves.
+    pub capacity: Option<String>,
+    /// The 99th percentile of latency, in seconds.
+    pub latency: Option<String>,
+    /// Protected levels by their names.
+    pub protect: BTreeMap<String, String>,
+}
+
+/// Whether decisions are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are not.
+    Shadow,
+    /// They are, where the workload carries the label `trimtab.dev/mode=own`.
+    Own,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shadow => "shadow",
+            Self::Own => "own",
+        })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "shadow" => Ok(Self::Shadow),
+            "own" => Ok(Self::Own),
+            "floor" => Err("floor is not there yet; use shadow, or own"),
+            _ => Err("expected shadow or own"),
+        }
+    }
+}
+
+/// Where a workload's policy stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, or the `ConfigMap` and its key.
+    pub document: String,
+    /// Where in it.
+    pub place: Place,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.document, self.place.line)
+    }
+}
+
+/// A text that should hold policies.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    /// What it is called in messages.
+    pub name: &'a str,
+    /// The namespace whose workloads alone it may name; `None` where it may name any.
+    pub namespace: Option<&'a str>,
+    /// Its text.
+    pub text: &'a [u8],
+}
+
+/// What a document says.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// Its workloads; none where there is a problem.
+    pub workloads: Vec<Workload>,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+    /// What is probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a document. `check` says what is odd about a `PromQL` expression. Total: any bytes give workloads or problems.
+pub fn parse(document: &Document<'_>, check: &dyn Fn(&str) -> Vec<String>) -> Parsed {
+    let mut reading =
+        Reading { document: *document, check, findings: Findings::default(), warnings: Findings::default() };
+    let workloads = reading.document();
+    let mut problems = reading.findings.0;
+    problems.sort();
+    problems.dedup();
+    let workloads = if problems.is_empty() { workloads } else { Vec::new() };
+    Parsed { workloads, problems, warnings: reading.warnings.0 }
+}
+
+const START: Place = Place { line: 1, column: 1 };
+
+struct Reading<'a> {
+    document: Document<'a>,
+    check: &'a dyn Fn(&str) -> Vec<String>,
+    findings: Findings,
+    warnings: Findings,
+}
+
+impl Reading<'_> {
+    fn document(&mut self) -> Vec<Workload> {
+        let size = self.document.text.len();
+        if size > LONGEST {
+            let cure = format!("at most {} KiB: split it into several documents", LONGEST >> 10);
+            self.findings.add(START, "TT-C01", format!("the document has {size} bytes"), cure);
+            return Vec::new();
+        }
+        let Ok(text) = std::str::from_utf8(self.document.text) else {
+            self.findings.add(START, "TT-C01", "the document is not UTF-8", "save it as UTF-8");
+            return Vec::new();
+        };
+        let root: At<Node> = match serde_saphyr::from_str(text) {
+            Ok(root) => root,
+            Err(error) => {
+                let place = error.location().map_or(START, |at| Place {
+                    line: u32::try_from(at.line()).unwrap_or(1).max(1),
+                    column: u32::try_from(at.column()).unwrap_or(1).max(1),
+                });
+                // The library's message repeats the place before and the snippet after what is wrong.
+                let message = error.to_string();
+                let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or("unreadable");
+                let place_ends =
+                    line.find("column ").and_then(|at| line.get(at..)?.find(": ").map(|colon| at + colon + 2));
+                let what = place_ends.and_then(|at| line.get(at..)).unwrap_or(line).to_owned();
+                self.findings.add(place, "TT-C01", what, "expected YAML with a list under `workloads:`");
+                return Vec::new();
+            }
+        };
+        let Some(fields) = Fields::of(&root, "document", &["workloads"], &mut self.findings) else { return Vec::new() };
+        let Some(list) = fields.get("workloads") else {
+            if !matches!(&root.value, Node::Map(entries) if entries.iter().any(|(key, _)| key.value == "workloads")) {
+                self.findings.add(
+                    START,
+                    "TT-C04",
+                    "the document has no `workloads`",
+                    "expected a list under `workloads:`; `workloads: []` selects nothing",
+                );
+            }
+            return Vec::new();
+        };
+        let Node::List(items) = &list.value else {
+            self.findings.add(
+                Place::of(list),
+                "TT-C02",
+                format!("`workloads` is {}", list.value.kind()),
+                "expected a list: begin each workload with `- target:`",
+            );
+            return Vec::new();
+        };
+        if items.len() > MOST {
+            self.findings.add(
+                Place::of(list),
+                "TT-C01",
+                format!("the document names {} workloads", items.len()),
+                format!("at most {MOST}: split it into several documents"),
+            );
+            return Vec::new();
+        }
+        if items.is_empty() {
+            self.warnings.add(Place::of(list), "TT-C20", "`workloads` is empty", "this document selects nothing");
+        }
+        let workloads: Vec<Workload> = items.iter().filter_map(|item| self.workload(item)).collect();
+        self.duplicates(&workloads);
+        workloads
+    }
+
+    fn duplicates(&mut self, workloads: &[Workload]) {
+        let mut first: BTreeMap<&Target, Place> = BTreeMap::new();
+        for workload in workloads {
+            let place = workload.origin.place;
+            if let Some(earlier) = first.insert(&workload.target, place) {
+                let what = format!("{} is named twice", workload.target);
+                self.findings.add(
+                    place,
+                    "TT-C08",
+                    what,
+                    format!("keep one of the two; the other stands in line {}", earlier.line),
+                );
+            }
+        }
+    }
+
+    fn workload(&mut self, item: &At<Node>) -> Option<Workload> {
+        let known =
+            ["target", "replicas", "demand", "capacity", "slo", "protect", "stabilization", "mode", "prometheus"];
+        let fields = Fields::of(item, "workload", &known, &mut self.findings)?;
+        let target = fields
+            .required("target", "shop/deployment/checkout", &mut self.findings)
+            .and_then(|node| self.target(node));
+        let bounds =
+            fields.required("replicas", "{ min: 3, max: 50 }", &mut self.findings).and_then(|node| self.bounds(node));
+        let demand = fields.required("demand", "{ query: 'sum(rate(...[1m]))' }", &mut self.findings);
+        let demand = demand.and_then(|node| self.query_of(node, "demand", &["query"]));
+        let capacity =
+            fields.required("capacity", "{ rate: 50 }", &mut self.findings).and_then(|node| self.capacity(node));
+        let slo = fields.required("slo", "{ target: 200ms }", &mut self.findings).and_then(|node| self.slo(node));
+        let protect = fields.get("protect").map_or(Some(Vec::new()), |node| self.protect(node));
+        let stabilization = fields.get("stabilization").map_or(Some(STABILIZATION), |node| {
+            let expected = "a duration such as 5m, at most 24h";
+            let read = |node: &Node| walk::duration(node).filter(|seconds| (0.0..=86_400.0).contains(seconds));
+            walk::quantity(node, "stabilization", expected, read, &mut self.findings).and_then(Seconds::new)
+        });
+        let mode = match fields.get("mode") {
+            None => Some(None),
+            Some(node) => self.mode(node).map(Some),
+        };
+        let prometheus = match fields.get("prometheus") {
+            None => Some(None),
+            Some(node) => walk::text(node, "prometheus", "infra", &mut self.findings).map(|name| Some(name.to_owned())),
+        };
+        let ((capacity, capacity_query), (objective, latency), protect) = (capacity?, slo?, protect?);
+        let policy = Policy {
+            replicas: bounds?,
+            objective,
+            capacity,
+            protect: protect.iter().map(|(protection, _)| protection.clone()).collect(),
+            stabilization: stabilization?,
+        };
+        let queries = Queries {
+            prometheus: prometheus?,
+            demand: demand?,
+            capacity: capacity_query,
+            latency,
+            protect: protect.into_iter().map(|(protection, query)| (protection.name, query)).collect(),
+        };
+        let origin = Origin { document: self.document.name.to_owned(), place: Place::of(item) };
+        Some(Workload { target: target?, policy, queries, mode: mode?, origin })
+    }
+
+    fn target(&mut self, node: &At<Node>) -> Option<Target> {
+        let text = walk::text(node, "target", "shop/deployment/checkout", &mut self.findings)?;
+        let target: Target = match text.parse() {
+            Ok(target) => target,
+            Err(error) => {
+                let TargetError { what, cure } = error;
+                self.findings.add(Place::of(node), "TT-C07", what, cure);
+                return None;
+            }
+        };
+        match self.document.namespace {
+            Some(own) if own != target.namespace => {
+                let what = format!("a policy in namespace {own} names a workload in namespace {}", target.namespace);
+                self.findings.add(
+                    Place::of(node),
+                    "TT-C09",
+                    what,
+                    "a ConfigMap may only name workloads of its own namespace",
+                );
+                None
+            }
+            _ => Some(target),
+        }
+    }
+
+    fn bounds(&mut self, node: &At<Node>) -> Option<Bounds> {
+        let fields = Fields::of(node, "replicas", &["min", "max"], &mut self.findings)?;
+        let mut bound = |name: &str, example: &str| {
+            let node = fields.required(name, example, &mut self.findings)?;
+            let whole = |node: &Node| {
+                walk::number(node).filter(|number| number.fract() == 0.0 && (1.0..=MOST_REPLICAS).contains(number))
+            };
+            let number = walk::quantity(node, name, "a whole number from 1 to 150000", whole, &mut self.findings)?;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in range")]
+            Some(Replicas(number as u32))
+        };
+        let (min, max) = (bound("min", "3"), bound("max", "50"));
+        let (min, max) = (min?, max?);
+        let bounds = Bounds::new(min, max);
+        if bounds.is_none() {
+            let what = format!("`min` {min} is above `max` {max}");
+            self.findings.add(Place::of(node), "TT-C10", what, "expected min <= max: exchange them, or raise max");
+        }
+        bounds
+    }
+
+    fn query_of(&mut self, node: &At<Node>, name: &str, known: &[&str]) -> Option<String> {
+        let fields = Fields::of(node, name, known, &mut self.findings)?;
+        let query = fields.required("query", "'sum(rate(...[1m]))'", &mut self.findings)?;
+        self.query(query)
+    }
+
+    fn query(&mut self, node: &At<Node>) -> Option<String> {
+        let text = walk::text(node, "query", "'sum(rate(http_requests_total[1m]))'", &mut self.findings)?;
+        for warning in (self.check)(text) {
+            self.warnings.add(Place::of(node), "TT-C21", warning, "Prometheus has the last word on its language");
+        }
+        Some(text.to_owned())
+    }
+
+    fn capacity(&mut self, node: &At<Node>) -> Option<(Capacity, Option<String>)> {
+        let fields = Fields::of(node, "capacity", &["rate", "query"], &mut self.findings)?;
+        match (fields.get("rate"), fields.get("query")) {
+            (Some(rate), None) => {
+                let positive = |node: &Node| walk::number(node).filter(|rate| *rate > 0.0);
+                let rate = walk::quantity(rate, "rate", "requests a second above 0", positive, &mut self.findings)?;
+                Some((Capacity::Declared(RequestsPerSecond::new(rate)?), None))
+            }
+            (None, Some(query)) => Some((Capacity::Measured, Some(self.query(query)?))),
+            (given, _) => {
+                let what = if given.is_some() {
+                    "`capacity` has both `rate` and `query`"
+                } else {
+                    "`capacity` has neither `rate` nor `query`"
+                };
+                self.findings.add(
+                    Place::of(node),
+                    "TT-C11",
+                    what,
+                    "expected one of them: `rate: 50`, or a query that gives requests a second for one replica",
+                );
+                None
+            }
+        }
+    }
+
+    fn slo(&mut self, node: &At<Node>) -> Option<(Objective, Option<String>)> {
+        let fields = Fields::of(node, "slo", &["query", "target", "misses"], &mut self.findings)?;
+        let latency = fields.required("target", "200ms", &mut self.findings).and_then(|node| {
+            let sane = |node: &Node| walk::duration(node).filter(|seconds| *seconds >= 0.001 && *seconds <= 3_600.0);
+            walk::quantity(node, "target", "a duration from 1ms to 1h, such as 200ms", sane, &mut self.findings)
+        });
+        let misses = fields.get("misses").map_or(Some(MISSES), |node| {
+            let sane = |node: &Node| walk::share(node).filter(|share| *share > 0.0 && *share < 0.5);
+            let expected = "a share above 0 and below 50%, such as 0.5% (no size misses never)";
+            walk::quantity(node, "misses", expected, sane, &mut self.findings).and_then(Ratio::new)
+        });
+        let query = match fields.get("query") {
+            None => Some(None),
+            Some(node) => self.query(node).map(Some),
+        };
+        Some((Objective { latency: Seconds::new(latency?)?, misses: misses? }, query?))
+    }
+
+    fn protect(&mut self, node: &At<Node>) -> Option<Vec<(Protection, String)>> {
+        let Node::List(items) = &node.value else {
+            let what = format!("`protect` is {}", node.value.kind());
+            self.findings.add(
+                Place::of(node),
+                "TT-C02",
+                what,
+                "expected a list: `[{ name: postgres, query: '...', limit: 250ms }]`",
+            );
+            return None;
+        };
+        let all: Vec<Option<(Protection, String)>> = items.iter().map(|item| self.protection(item)).collect();
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        for (protection, _) in all.iter().flatten() {
+            *names.entry(&protection.name).or_default() += 1;
+        }
+        for name in names.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name) {
+            self.findings.add(
+                Place::of(node),
+                "TT-C12",
+                format!("`protect` names `{name}` twice"),
+                "give each its own name",
+            );
+        }
+        all.into_iter().collect()
+    }
+
+    fn protection(&mut self, item: &At<Node>) -> Option<(Protection, String)> {
+        let fields = Fields::of(item, "protect", &["name", "query", "limit"], &mut self.findings)?;
+        let name = fields.required("name", "postgres", &mut self.findings);
+        let name = name.and_then(|node| walk::text(node, "name", "postgres", &mut self.findings)).map(str::to_owned);
+        let query = fields.required("query", "'...'", &mut self.findings).and_then(|node| self.query(node));
+        let limit = fields.required("limit", "250ms", &mut self.findings).and_then(|node| {
+            let positive = |node: &Node| walk::level(node).filter(|level| *level > 0.0);
+            let expected = "a number above 0, a duration such as 250ms or a percentage such as 80%";
+            walk::quantity(node, "limit", expected, positive, &mut self.findings).and_then(Level::new)
+        });
+        Some((Protection { name: name?, limit: limit? }, query?))
+    }
+
+    fn mode(&mut self, node: &At<Node>) -> Option<Mode> {
+        let text = walk::text(node, "mode", "shadow", &mut self.findings)?;
+        match text.parse() {
+            Ok(mode) => Some(mode),
+            Err(cure) => {
+                let what = format!("`mode` is `{}`", text.chars().take(40).collect::<String>());
+                self.findings.add(Place::of(node), "TT-C13", what, cure);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

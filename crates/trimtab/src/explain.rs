@@ -1,0 +1,523 @@
+//! A decision in words: what it was taken from, what each step made of it, what bound the answer, what it waits for.
+//!
+//! Every number printed is a field of the recorded decision: nothing is estimated and nothing is computed twice.
+
+use crate::report::{Considered, Report, Workload, Writes};
+use std::fmt::Write;
+use trimtab_core::capacity::Capacity;
+use trimtab_core::decision::Reason;
+use trimtab_core::demand::Demand;
+use trimtab_core::snapshot::{Coverage, Reading};
+use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
+use trimtab_core::{Decision, Snapshot, Verb, Wanted};
+
+/// `explain` for one workload.
+#[must_use]
+pub fn explain(workload: &Workload) -> String {
+    let mut text = String::new();
+    let name = &workload.workload;
+    let Some(considered) = &workload.last else {
+        let problem = workload.problem.as_deref().unwrap_or("nothing was decided at that time");
+        lines(&mut text, &[format!("{name}: no decision"), format!("Because  {problem}")]);
+        signals(&mut text, workload);
+        return text;
+    };
+    let Considered { policy, snapshot, decision, .. } = considered;
+    lines(
+        &mut text,
+        &[
+            format!("{name}: {} ({})", headline(decision), written(workload, considered)),
+            format!("At       {}, policy {}", clock(decision.at), workload.policy_origin),
+            format!("Because  {}", because(decision)),
+            format!("Demand   {}", demand(decision, snapshot)),
+            format!("Ahead    {}", ahead(decision)),
+            format!("Size     {}", size(decision, policy.objective.latency)),
+            format!("Latency  {}", latency(snapshot, policy.objective.latency)),
+        ],
+    );
+    for guard in &decision.guards {
+        let level = guard.level.map_or_else(
+            |absence| absence.to_string(),
+            |level| format!("{} of {}", number(level.get()), number(guard.limit.get())),
+        );
+        let verdict = guard
+            .blocks_until
+            .map_or_else(|| "clear".to_owned(), |until| format!("nothing is scaled out before {}", clock(until)));
+        lines(&mut text, &[format!("Protect  {}: {level}: {verdict}", guard.name)]);
+    }
+    lines(&mut text, &[format!("Limits   {}", limits(decision)), format!("Fleet    {}", fleet(snapshot))]);
+    if let Some(until) = waits_until(decision) {
+        lines(&mut text, &[format!("Waits    until {}", clock(until))]);
+    }
+    if let Some(problem) = &workload.problem {
+        lines(&mut text, &[format!("Problem  {problem}")]);
+    }
+    signals(&mut text, workload);
+    text
+}
+
+fn lines(text: &mut String, lines: &[String]) {
+    for line in lines {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{line}");
+    }
+}
+
+fn signals(text: &mut String, workload: &Workload) {
+    for signal in &workload.signals {
+        if let Some(problem) = &signal.problem {
+            lines(text, &[format!("Signal   {}: {problem}", signal.name), format!("         query: {}", signal.query)]);
+        }
+    }
+}
+
+fn headline(decision: &Decision) -> String {
+    match decision.verb {
+        Verb::Hold => format!("Hold at {}", decision.to),
+        verb => format!("{verb} {} -> {}", decision.from, decision.to),
+    }
+}
+
+fn written(workload: &Workload, considered: &Considered) -> String {
+    match (&workload.writes, &considered.outcome) {
+        (_, Some(outcome)) => outcome.to_string(),
+        (Writes::Own, None) => "own".into(),
+        (Writes::Shadow, None) => "shadow: not written".into(),
+        (Writes::NotOptedIn, None) => "not written: the workload carries no label trimtab.dev/mode=own".into(),
+        (Writes::OtherAgent(Some(agent)), None) => format!("not written here: agent {agent} writes"),
+        (Writes::OtherAgent(None), None) => "not written: no agent was chosen yet".into(),
+        (Writes::StandingDown(until), None) => {
+            format!("not written before {}: somebody else changed the size", clock(*until))
+        }
+        (Writes::Blocked { until, why }, None) => format!("not written before {}: {why}", clock(*until)),
+    }
+}
+
+fn because(decision: &Decision) -> String {
+    let code = decision.reason.code();
+    let reason = match (&decision.reason, &decision.wanted) {
+        (Reason::Needed | Reason::Settled, Wanted::Known { need, keep }) => format!(
+            "{} are the fewest for {}/s{}",
+            plural(need.replicas.0, "replica"),
+            number(need.demand.get()),
+            if keep.replicas > need.replicas { format!("; up to {} are kept", keep.replicas) } else { String::new() }
+        ),
+        (reason, _) => reason.to_string(),
+    };
+    format!("{reason} [{code}]")
+}
+
+fn demand(decision: &Decision, snapshot: &Snapshot) -> String {
+    let reading = match &snapshot.demand {
+        Reading::Fresh(sample) | Reading::Stale(sample) => format!(
+            "{}, {}",
+            sample.age.map_or_else(|| "age unknown".to_owned(), |age| format!("{} old", span(age))),
+            coverage(sample.coverage)
+        ),
+        Reading::Missing(_) => "no reading".to_owned(),
+    };
+    match &decision.demand {
+        Demand::Known { rate, .. } => format!("{} ({reading})", per_second(*rate)),
+        Demand::Stale { last, .. } => format!("unknown; last {} ({reading})", per_second(*last)),
+        Demand::Unknown(absence) => format!("unknown: {absence} ({reading})"),
+    }
+}
+
+fn coverage(coverage: Coverage) -> String {
+    match coverage {
+        Coverage::Share(share) => format!("{:.0} % of the ready replicas report", 100.0 * share.get()),
+        Coverage::Partial => "the source says that its answer is partial".into(),
+        Coverage::Unmeasured => "coverage unknown".into(),
+    }
+}
+
+fn ahead(decision: &Decision) -> String {
+    let lead = &decision.lead;
+    let startup = if lead.measured { "measured" } else { "default" };
+    let lead_time = format!(
+        "in {} (start-up {} {startup} + metric age {})",
+        span(lead.total()),
+        span(lead.startup),
+        span(lead.metric_lag)
+    );
+    match &decision.forecast {
+        Some(forecast) => format!(
+            "median {}, 90 of 100 below {} {lead_time}; {}",
+            per_second(forecast.median),
+            per_second(forecast.upper),
+            if forecast.errors == 0 {
+                "band guessed".to_owned()
+            } else {
+                format!("band from {}", plural(forecast.errors, "past error"))
+            }
+        ),
+        None => format!("no forecast {lead_time}"),
+    }
+}
+
+fn size(decision: &Decision, latency: Seconds) -> String {
+    let replica = match &decision.capacity {
+        Capacity::Declared(rate) => format!("a replica serves {} (declared)", per_second(*rate)),
+        Capacity::Measured { rate, age } => {
+            format!("a replica serves {} (measured {} ago)", per_second(*rate), span(*age))
+        }
+        Capacity::Unknown(absence) => format!("what a replica serves is unknown: {absence}"),
+    };
+    match &decision.wanted {
+        Wanted::Known { need, keep } => format!(
+            "need {}, keep up to {}; {replica}; p99 above {} expected in {:.2} % of half-minutes at {}",
+            need.replicas,
+            keep.replicas,
+            span(latency),
+            100.0 * need.misses.get(),
+            need.replicas
+        ),
+        Wanted::Unknown => replica,
+    }
+}
+
+fn latency(snapshot: &Snapshot, target: Seconds) -> String {
+    let target = span(target);
+    match &snapshot.latency {
+        Reading::Fresh(sample) => format!("{} of {target}", span(sample.value)),
+        Reading::Stale(sample) => format!("unknown; last {} of {target}", span(sample.value)),
+        Reading::Missing(absence) => format!("unknown: {absence} (target {target})"),
+    }
+}
+
+fn limits(decision: &Decision) -> String {
+    if decision.bites.is_empty() {
+        return "none bit".into();
+    }
+    let bites = decision.bites.iter().map(|bite| {
+        let until = bite.until.map_or_else(String::new, |until| format!(" until {}", clock(until)));
+        format!("{}: {} -> {}{until} [{}]", bite.limit, bite.from, bite.to, bite.limit.code())
+    });
+    bites.collect::<Vec<_>>().join(" | ")
+}
+
+fn fleet(snapshot: &Snapshot) -> String {
+    let fleet = &snapshot.fleet;
+    let mut text = format!("{} wanted, {} ready, {} starting", fleet.desired, fleet.ready, fleet.starting);
+    if let Some(oldest) = fleet.oldest_starting {
+        let _ = write!(text, " (oldest for {})", span(oldest));
+    }
+    if fleet.rolling_out {
+        text.push_str(", rollout in progress");
+    }
+    text
+}
+
+fn waits_until(decision: &Decision) -> Option<Timestamp> {
+    match &decision.reason {
+        Reason::Limited { until, .. } => *until,
+        Reason::Needed
+        | Reason::Spare
+        | Reason::Bound(_)
+        | Reason::Settled
+        | Reason::FirstLook
+        | Reason::Paused
+        | Reason::DemandUnknown(_)
+        | Reason::DemandStale { .. }
+        | Reason::CapacityUnknown(_) => None,
+    }
+}
+
+/// `status`: one row a workload; who needs a look comes first.
+#[must_use]
+pub fn status(report: &Report, namespace: Option<&str>) -> String {
+    let mut rows: Vec<&Workload> = report
+        .workloads
+        .iter()
+        .filter(|workload| namespace.is_none_or(|namespace| workload.workload.split('/').next() == Some(namespace)))
+        .collect();
+    rows.sort_by_key(|workload| urgency(workload));
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["WORKLOAD", "WRITES", "NOW", "WANT", "DEMAND", "AHEAD p90", "LATENCY", "WHY"]);
+    for workload in &rows {
+        table.add_row(row(workload));
+    }
+    let mut text = String::new();
+    lines(&mut text, &table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
+    let blind = rows.iter().filter(|workload| urgency(workload) == 0).count();
+    let changing = rows.iter().filter(|workload| urgency(workload) == 1).count();
+    lines(
+        &mut text,
+        &[format!(
+            "{}: {changing} would change, {blind} blind; leader: {}; as of {}",
+            plural(u32::try_from(rows.len()).unwrap_or(u32::MAX), "workload"),
+            report.leader.as_deref().unwrap_or("none"),
+            clock(report.at)
+        )],
+    );
+    for (what, problem) in &report.troubles {
+        lines(&mut text, &[format!("trouble: {what}: {problem}")]);
+    }
+    text
+}
+
+fn urgency(workload: &Workload) -> u8 {
+    match &workload.last {
+        None => 0,
+        Some(last) if !matches!(last.decision.demand, Demand::Known { .. }) => 0,
+        Some(last) if last.decision.verb != Verb::Hold => 1,
+        Some(last) if !last.decision.bites.is_empty() => 2,
+        Some(_) => 3,
+    }
+}
+
+fn row(workload: &Workload) -> [String; 8] {
+    let unknown = || "?".to_owned();
+    let Some(last) = &workload.last else {
+        let why = workload.problem.clone().unwrap_or_else(|| "starting".into());
+        return [
+            workload.workload.clone(),
+            workload.writes.to_string(),
+            unknown(),
+            unknown(),
+            unknown(),
+            unknown(),
+            unknown(),
+            short(&why),
+        ];
+    };
+    let demand = match &last.decision.demand {
+        Demand::Known { rate, .. } => per_second(*rate),
+        Demand::Stale { .. } | Demand::Unknown(_) => "blind".into(),
+    };
+    let upper = last
+        .decision
+        .forecast
+        .as_ref()
+        .map_or_else(unknown, |forecast| format!("{} {}", per_second(forecast.upper), span(forecast.horizon)));
+    [
+        workload.workload.clone(),
+        workload.writes.to_string(),
+        last.snapshot.fleet.ready.to_string(),
+        last.decision.to.to_string(),
+        demand,
+        upper,
+        last.snapshot.latency.fresh().map_or_else(unknown, span),
+        short(&format!("{} {}", last.decision.verb, because(&last.decision))),
+    ]
+}
+
+/// A reason for a table: the first 72 characters.
+fn short(text: &str) -> String {
+    if text.chars().count() <= 72 { text.to_owned() } else { text.chars().take(71).chain(['…']).collect() }
+}
+
+/// The Event's and the log's sentence for a change.
+#[must_use]
+pub fn sentence(decision: &Decision) -> String {
+    let demand = match &decision.demand {
+        Demand::Known { rate, .. } => format!("; demand {}", per_second(*rate)),
+        Demand::Stale { .. } | Demand::Unknown(_) => String::new(),
+    };
+    let ahead = decision.forecast.as_ref().map_or_else(String::new, |forecast| {
+        format!(", up to {} in {}", per_second(forecast.upper), span(forecast.horizon))
+    });
+    format!("{}: {}{demand}{ahead}", headline(decision), because(decision))
+}
+
+fn per_second(rate: RequestsPerSecond) -> String {
+    format!("{}/s", number(rate.get()))
+}
+
+/// Three significant digits or all of the integer part.
+fn number(value: f64) -> String {
+    match value {
+        value if value >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value => format!("{value:.2}"),
+    }
+}
+
+/// A length of time as people say it.
+#[must_use]
+pub fn span(time: Seconds) -> String {
+    match time.get() {
+        seconds if seconds < 1.0 => format!("{:.0} ms", 1000.0 * seconds),
+        seconds if seconds < 10.0 => format!("{seconds:.1} s"),
+        seconds if seconds < 600.0 => format!("{seconds:.0} s"),
+        seconds => format!("{:.0} min", seconds / 60.0),
+    }
+}
+
+fn plural(count: u32, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A moment in UTC, to the second.
+#[must_use]
+pub fn clock(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0)
+        .map_or_else(|_| at.0.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use trimtab_core::policy::{Bounds, Objective, Policy, Protection};
+    use trimtab_core::snapshot::{Absence, Fleet, Sample};
+    use trimtab_core::unit::{Level, Ratio, Replicas};
+    use trimtab_core::{State, decide};
+    use trimtab_journal::Outcome;
+
+    const START: i64 = 1_795_511_000_000;
+
+    fn policy() -> Policy {
+        Policy {
+            replicas: Bounds::new(Replicas(2), Replicas(12)).unwrap(),
+            objective: Objective { latency: Seconds::new(0.2).unwrap(), misses: Ratio::new(0.005).unwrap() },
+            capacity: trimtab_core::policy::Capacity::Declared(RequestsPerSecond::whole(50)),
+            protect: vec![Protection { name: "postgres".into(), limit: Level::whole(250) }],
+            stabilization: Seconds::whole(300),
+        }
+    }
+
+    fn snapshot(second: i64, demand: Option<f64>, desired: u32, postgres: u32) -> Snapshot {
+        let coverage = Coverage::Share(Ratio::ONE);
+        let age = Some(Seconds::whole(3));
+        let reading = demand
+            .and_then(RequestsPerSecond::new)
+            .map_or(Reading::Missing(Absence::Unreachable), |value| Reading::Fresh(Sample { value, age, coverage }));
+        Snapshot {
+            at: Timestamp(START + second * 1_000),
+            demand: reading,
+            capacity: Reading::Missing(Absence::NotConfigured),
+            latency: Reading::Fresh(Sample {
+                value: Seconds::new(0.087).unwrap(),
+                age,
+                coverage: Coverage::Unmeasured,
+            }),
+            protected: BTreeMap::from([(
+                "postgres".to_owned(),
+                Reading::Fresh(Sample { value: Level::whole(postgres), age, coverage: Coverage::Unmeasured }),
+            )]),
+            fleet: Fleet {
+                desired: Replicas(desired),
+                ready: Replicas(desired),
+                starting: Replicas(0),
+                oldest_starting: None,
+                startup: Some(Seconds::whole(48)),
+                rolling_out: false,
+            },
+        }
+    }
+
+    /// The explanation after the last of these moments: second, demand, replicas, postgres.
+    fn explained(course: &[(i64, Option<f64>, u32, u32)], writes: Writes, outcome: Option<&Outcome>) -> String {
+        let mut state = State::default();
+        let mut last = None;
+        for (second, demand, desired, postgres) in course {
+            let snapshot = snapshot(*second, *demand, *desired, *postgres);
+            let decision = decide(&policy(), &mut state, &snapshot);
+            last = Some(Considered { policy: policy(), snapshot, decision, outcome: outcome.cloned() });
+        }
+        explain(&Workload {
+            workload: "shop/deployment/checkout".into(),
+            policy_origin: "policy.yaml:2".into(),
+            writes,
+            problem: None,
+            signals: vec![report(last.as_ref())],
+            last,
+            changed: None,
+        })
+    }
+
+    fn report(last: Option<&Considered>) -> crate::report::Signal {
+        let blind = last.is_none_or(|last| last.snapshot.demand.fresh().is_none());
+        crate::report::Signal {
+            name: "demand".into(),
+            query: "sum(rate(http_requests_total[1m]))".into(),
+            problem: blind.then(|| "cannot reach Prometheus at http://prometheus:9090: connection refused".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_scale_out_in_shadow() {
+        insta::assert_snapshot!(explained(&[(0, Some(280.0), 6, 41), (5, Some(420.0), 6, 41)], Writes::Shadow, None));
+    }
+
+    #[test]
+    fn a_scale_out_that_was_written_up_to_the_maximum() {
+        let course = [(0, Some(280.0), 6, 41), (5, Some(900.0), 6, 41)];
+        insta::assert_snapshot!(explained(&course, Writes::Own, Some(&Outcome::Committed)));
+    }
+
+    #[test]
+    fn a_blackout() {
+        insta::assert_snapshot!(explained(&[(0, Some(280.0), 6, 41), (5, None, 6, 41)], Writes::Own, None));
+    }
+
+    #[test]
+    fn a_database_above_its_limit() {
+        insta::assert_snapshot!(explained(&[(0, Some(280.0), 6, 41), (5, Some(420.0), 6, 300)], Writes::Own, None));
+    }
+
+    #[test]
+    fn a_removal_that_waits_for_its_window() {
+        let course = [(0, Some(280.0), 8, 41), (5, Some(130.0), 8, 41), (10, Some(130.0), 8, 41)];
+        insta::assert_snapshot!(explained(&course, Writes::Own, None));
+    }
+
+    #[test]
+    fn the_first_look() {
+        insta::assert_snapshot!(explained(&[(0, Some(280.0), 6, 41)], Writes::OtherAgent(None), None));
+    }
+
+    #[test]
+    fn a_workload_that_does_not_exist() {
+        let workload = Workload {
+            workload: "shop/deployment/checkuot".into(),
+            policy_origin: "policy.yaml:2".into(),
+            writes: Writes::Shadow,
+            problem: Some(
+                "shop/deployment/checkuot does not exist: create it, or correct the target at policy.yaml:2".into(),
+            ),
+            signals: Vec::new(),
+            last: None,
+            changed: None,
+        };
+        insta::assert_snapshot!(explain(&workload));
+    }
+
+    #[test]
+    fn status_puts_first_who_needs_a_look() {
+        let mut state = State::default();
+        let mut considered = |second, demand, desired| {
+            let snapshot = snapshot(second, demand, desired, 41);
+            let decision = decide(&policy(), &mut state, &snapshot);
+            Some(Considered { policy: policy(), snapshot, decision, outcome: None })
+        };
+        let workload = |name: &str, writes, last| Workload {
+            workload: name.into(),
+            policy_origin: "policy.yaml:2".into(),
+            writes,
+            problem: None,
+            signals: Vec::new(),
+            last,
+            changed: None,
+        };
+        considered(0, Some(280.0), 7);
+        let report = Report {
+            agent: "trimtab-x7k2p".into(),
+            version: "0.1.0".into(),
+            at: Timestamp(START + 20_000),
+            leader: Some("trimtab-x7k2p".into()),
+            troubles: BTreeMap::from([(
+                "pods in all namespaces".to_owned(),
+                "not allowed to list and watch pods".to_owned(),
+            )]),
+            workloads: vec![
+                workload("shop/deployment/search", Writes::Own, considered(5, Some(280.0), 8)),
+                workload("shop/deployment/checkout", Writes::Shadow, considered(10, Some(420.0), 6)),
+                workload("pay/deployment/ledger", Writes::Shadow, considered(15, None, 6)),
+            ],
+        };
+        insta::assert_snapshot!(status(&report, None));
+    }
+}

@@ -1,0 +1,100 @@
+//! Everything that can happen to the loop, in the order in which it happened.
+
+use crate::act::Written;
+use crate::config::{Kind, Target};
+use crate::lease::Leadership;
+use crate::sense::Round;
+use crate::view::{Change, Pod, PodName, Scalable};
+use kube::api::ApiResource;
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+use trimtab_core::unit::{RequestsPerSecond, Timestamp};
+
+/// Events that wait at most. A listing of thousands of pods fills it; the watch then waits for the loop.
+const WAITING: usize = 1_024;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A watch on scalable objects spoke.
+    Object {
+        /// Of which kind.
+        kind: Kind,
+        /// What it said.
+        change: Change<Target, Scalable>,
+    },
+    /// A watch on pods spoke.
+    Pod {
+        /// The namespace that it watches; `None` for all.
+        scope: Option<String>,
+        /// What it said.
+        change: Change<PodName, Pod>,
+    },
+    /// A watch on `ConfigMap`s that hold policies spoke.
+    PolicyMap {
+        /// The namespace that it watches; `None` for all.
+        scope: Option<String>,
+        /// What it said: the map's data.
+        change: Change<(String, String), BTreeMap<String, String>>,
+    },
+    /// The policy file is different.
+    PolicyFile(Result<Vec<u8>, String>),
+    /// A kind of target can be watched, or why not.
+    Kind {
+        /// Which.
+        kind: Kind,
+        /// How the API server calls it, or the problem with its cure.
+        resource: Result<ApiResource, String>,
+    },
+    /// All readings of one round arrived.
+    Sensed(Round),
+    /// The past demand of a workload arrived, oldest first; empty where there is none to be had.
+    History {
+        /// Whose.
+        target: Target,
+        /// Moments and demand.
+        demand: Vec<(Timestamp, RequestsPerSecond)>,
+    },
+    /// A write ended.
+    Written {
+        /// To which workload.
+        target: Target,
+        /// How.
+        written: Written,
+    },
+    /// Who may act changed.
+    Leadership(Leadership),
+    /// Something outside a single workload is in trouble, or no longer.
+    Trouble {
+        /// What.
+        what: String,
+        /// The problem with its cure; `None` when it is over.
+        problem: Option<String>,
+    },
+    /// Time to end.
+    Stop,
+}
+
+/// Where events are put.
+#[derive(Clone, Debug)]
+pub struct Inbox(mpsc::Sender<Event>);
+
+impl Inbox {
+    /// An inbox, and the end that the loop reads.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// Puts an event in; waits while the loop is behind. Once the loop has ended nothing happens any more.
+    pub async fn send(&self, event: Event) {
+        // A send fails only after the loop ended, when nobody is left to care.
+        drop(self.0.send(event).await);
+    }
+
+    /// Resolves when the loop has ended.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+}

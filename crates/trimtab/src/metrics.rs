@@ -1,0 +1,175 @@
+//! `/metrics`: typed, with bounded labels.
+//!
+//! What holds of each workload is read from the last report when somebody scrapes, so that a workload which is gone leaves no
+//! series behind; what happened is counted as it happens.
+
+use crate::report::Report;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use tokio::sync::watch;
+use trimtab_core::snapshot::Reading;
+use trimtab_core::{Verb, Wanted};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerbLabel {
+    verb: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InvariantLabel {
+    invariant: &'static str,
+}
+
+/// What is counted as it happens.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    decisions: Family<VerbLabel, Counter>,
+    writes: Family<OutcomeLabel, Counter>,
+    breaches: Family<InvariantLabel, Counter>,
+    queries: Counter,
+    journal_errors: Counter,
+    round_seconds: RoundSeconds,
+}
+
+#[derive(Clone, Debug)]
+struct RoundSeconds(Histogram);
+
+impl Default for RoundSeconds {
+    fn default() -> Self {
+        // From a local Prometheus with one query to the deadline of a round.
+        Self(Histogram::new([0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]))
+    }
+}
+
+impl Counters {
+    /// A decision was taken.
+    pub fn decided(&self, verb: Verb) {
+        self.decisions.get_or_create(&VerbLabel { verb: verb.to_string() }).inc();
+    }
+
+    /// A write ended.
+    pub fn wrote(&self, outcome: &'static str) {
+        self.writes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// A decision broke an invariant; it was not carried out.
+    pub fn broke(&self, invariant: &'static str) {
+        self.breaches.get_or_create(&InvariantLabel { invariant }).inc();
+    }
+
+    /// A round of queries ended.
+    pub fn asked(&self, requests: u32, took: std::time::Duration) {
+        self.queries.inc_by(u64::from(requests));
+        self.round_seconds.0.observe(took.as_secs_f64());
+    }
+
+    /// The journal could not be written.
+    pub fn journal_failed(&self) {
+        self.journal_errors.inc();
+    }
+}
+
+/// The registry that `/metrics` prints.
+#[must_use]
+pub fn registry(counters: &Counters, report: watch::Receiver<Arc<Report>>) -> Registry {
+    let mut registry = Registry::with_prefix("trimtab");
+    registry.register("decisions", "Decisions taken, by verb", counters.decisions.clone());
+    registry.register("writes", "Writes of replicas, by outcome: committed, refused, unknown", counters.writes.clone());
+    registry.register(
+        "invariant_breaches",
+        "Decisions that broke an invariant and were not carried out",
+        counters.breaches.clone(),
+    );
+    registry.register("prometheus_requests", "HTTP requests sent to Prometheus", counters.queries.clone());
+    registry.register(
+        "journal_errors",
+        "Rounds that could not be written to the journal",
+        counters.journal_errors.clone(),
+    );
+    registry.register("round_seconds", "Time that one round of queries takes", counters.round_seconds.0.clone());
+    registry.register_collector(Box::new(Workloads(report)));
+    registry
+}
+
+#[derive(Debug)]
+struct Workloads(watch::Receiver<Arc<Report>>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkloadLabel {
+    namespace: String,
+    kind: String,
+    workload: String,
+}
+
+impl Collector for Workloads {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let report = self.0.borrow().clone();
+        let mut gauge = |name: &str, help: &str, read: &dyn Fn(&crate::report::Workload) -> Option<f64>| {
+            let mut family =
+                encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
+            for workload in &report.workloads {
+                if let Some(value) = read(workload) {
+                    let labels = label(&workload.workload);
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+            Ok(())
+        };
+        gauge("workload_replicas_desired", "Replicas asked for (spec.replicas)", &|workload| {
+            workload.last.as_ref().map(|last| f64::from(last.snapshot.fleet.desired.0))
+        })?;
+        gauge("workload_replicas_ready", "Replicas that are Ready", &|workload| {
+            workload.last.as_ref().map(|last| f64::from(last.snapshot.fleet.ready.0))
+        })?;
+        gauge("workload_replicas_decided", "Replicas that the last decision asks for", &|workload| {
+            workload.last.as_ref().map(|last| f64::from(last.decision.to.0))
+        })?;
+        gauge(
+            "workload_replicas_needed",
+            "Replicas that demand within the lead time needs, before limits",
+            &|workload| match &workload.last.as_ref()?.decision.wanted {
+                Wanted::Known { need, .. } => Some(f64::from(need.replicas.0)),
+                Wanted::Unknown => None,
+            },
+        )?;
+        gauge("workload_demand", "Requests that arrive a second", &|workload| {
+            workload.last.as_ref()?.snapshot.demand.fresh().map(trimtab_core::unit::RequestsPerSecond::get)
+        })?;
+        gauge(
+            "workload_demand_upper",
+            "Upper edge of the forecast at the lead time, requests a second",
+            &|workload| workload.last.as_ref()?.decision.forecast.as_ref().map(|forecast| forecast.upper.get()),
+        )?;
+        gauge("workload_latency_seconds", "The latency that the objective is about", &|workload| {
+            workload.last.as_ref()?.snapshot.latency.fresh().map(trimtab_core::unit::Seconds::get)
+        })?;
+        gauge("workload_lead_time_seconds", "From ordering a replica to its serving", &|workload| {
+            workload.last.as_ref().map(|last| last.decision.lead.total().get())
+        })?;
+        gauge("workload_blind", "1 while demand is not known", &|workload| {
+            let blind = workload.last.as_ref().is_none_or(|last| !matches!(last.snapshot.demand, Reading::Fresh(_)));
+            Some(f64::from(u8::from(blind)))
+        })?;
+        gauge("workload_decision_timestamp_seconds", "When it was last decided", &|workload| {
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of this era are exact")]
+            workload.last.as_ref().map(|last| last.decision.at.0 as f64 / 1000.0)
+        })
+    }
+}
+
+fn label(workload: &str) -> WorkloadLabel {
+    let mut parts = workload.splitn(3, '/').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    WorkloadLabel { namespace: next(), kind: next(), workload: next() }
+}

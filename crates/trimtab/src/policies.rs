@@ -1,0 +1,196 @@
+//! The policies in force: from the file and from labelled `ConfigMap`s, followed while running.
+//!
+//! A document with a problem leaves the last good version of that same document in force, and touches no other; what is wrong is
+//! logged once, and reported until it is mended. Nothing here ends the process: a policy that could would take all agents
+//! down at once.
+
+use crate::cli;
+use crate::commands::Printed;
+use crate::config::{self, Document, Target, Workload};
+use crate::inbox::{Event, Inbox};
+use crate::prometheus;
+use crate::view::{Change, Shelf};
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A file is read again so often. Kubernetes itself takes up to a minute to bring a changed `ConfigMap` into a mounted file.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+type MapName = (String, String);
+type MapData = BTreeMap<String, String>;
+
+/// All policies in force.
+#[derive(Debug)]
+pub struct Policies {
+    loaded: config::Policies,
+    file: Option<String>,
+    maps: BTreeMap<Option<String>, Shelf<MapName, MapData>>,
+    sources: Vec<String>,
+    in_force: BTreeMap<Target, Arc<Workload>>,
+    /// What is wrong with each document.
+    documents: BTreeMap<String, String>,
+    /// That, and what is wrong with documents together.
+    problems: BTreeMap<String, String>,
+}
+
+impl Policies {
+    /// No policies yet; `sources` are the names of Prometheus servers that a policy may use.
+    #[must_use]
+    pub fn new(settings: &cli::Run, sources: &[&str]) -> Self {
+        Self {
+            loaded: config::Policies::default(),
+            file: settings.policy.as_deref().map(document_name),
+            maps: BTreeMap::new(),
+            sources: sources.iter().map(ToString::to_string).collect(),
+            in_force: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            problems: BTreeMap::new(),
+        }
+    }
+
+    /// The workloads that are decided, with their policies.
+    #[must_use]
+    pub fn workloads(&self) -> &BTreeMap<Target, Arc<Workload>> {
+        &self.in_force
+    }
+
+    /// What is wrong now, by document.
+    #[must_use]
+    pub fn problems(&self) -> &BTreeMap<String, String> {
+        &self.problems
+    }
+
+    /// The file reads like this now, or cannot be read.
+    pub fn apply_file(&mut self, text: Result<Vec<u8>, String>) {
+        let Some(name) = self.file.clone() else { return };
+        match text {
+            Ok(text) => self.apply(&name, None, &text),
+            Err(problem) => {
+                self.documents.insert(name, format!("{problem}; its last good version stays in force"));
+            }
+        }
+        self.settle();
+    }
+
+    /// A watch on `ConfigMap`s speaks.
+    pub fn apply_map(&mut self, scope: &Option<String>, change: Change<MapName, MapData>) {
+        let shelf = self.maps.entry(scope.clone()).or_insert_with(Shelf::new);
+        for (name, before) in shelf.apply(change) {
+            let now = self.maps.get(scope).and_then(|shelf| shelf.get(&name)).cloned().unwrap_or_default();
+            for key in before.unwrap_or_default().keys().filter(|key| !now.contains_key(*key)) {
+                let document = map_document(&name, key);
+                self.loaded.remove(&document);
+                self.documents.remove(&document);
+            }
+            for (key, text) in now {
+                self.apply(&map_document(&name, &key), Some(&name.0), text.as_bytes());
+            }
+        }
+        self.settle();
+    }
+
+    fn apply(&mut self, name: &str, namespace: Option<&str>, text: &[u8]) {
+        let check = |promql: &str| prometheus::check(promql, None).iter().map(ToString::to_string).collect();
+        let applied = self.loaded.apply(&Document { name, namespace, text }, &check);
+        for warning in applied.warnings {
+            tracing::warn!("{warning}");
+        }
+        match applied.rejected {
+            None => self.documents.remove(name),
+            Some(problems) => self.documents.insert(name.to_owned(), problems),
+        };
+    }
+
+    /// What follows from the documents together.
+    fn settle(&mut self) {
+        let mut problems = self.documents.clone();
+        self.in_force.clear();
+        for (target, workload) in self.loaded.workloads() {
+            match &workload.queries.prometheus {
+                Some(source) if !self.sources.contains(source) => {
+                    let known = if self.sources.is_empty() {
+                        "none is configured".to_owned()
+                    } else {
+                        format!("known are: {}", self.sources.join(", "))
+                    };
+                    let problem = format!(
+                        "{}: no Prometheus server is called {source}; {known} (--prometheus-sources)",
+                        workload.origin
+                    );
+                    problems.insert(target.to_string(), problem);
+                }
+                _ => {
+                    self.in_force.insert(target.clone(), Arc::new(workload.clone()));
+                }
+            }
+        }
+        let conflicts = self.loaded.conflicts().iter();
+        problems.extend(conflicts.map(|(target, problem)| (target.to_string(), problem.clone())));
+        for (document, problem) in &problems {
+            if self.problems.get(document) != Some(problem) {
+                tracing::warn!("{problem}");
+            }
+        }
+        self.problems = problems;
+    }
+}
+
+/// The name of a file in messages: as it was given.
+fn document_name(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn map_document((namespace, name): &MapName, key: &str) -> String {
+    format!("configmap {namespace}/{name} key {key}")
+}
+
+/// Reads the file now and whenever it changes, until the inbox closes. Its content decides, not its time: a mounted
+/// `ConfigMap` changes by a link that points elsewhere.
+#[must_use]
+pub fn follow_file(path: PathBuf, inbox: Inbox) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let mut last = None;
+        loop {
+            let text =
+                tokio::fs::read(&path).await.map_err(|error| format!("failed to read {}: {error}", path.display()));
+            if last.as_ref() != Some(&text) {
+                last = Some(text.clone());
+                inbox.send(Event::PolicyFile(text)).await;
+            }
+            tokio::select! {
+                () = inbox.closed() => return,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    })
+}
+
+/// What `trimtab lint` says of these files, by name and content.
+#[must_use]
+pub fn lint(files: &[(String, Vec<u8>)]) -> Printed {
+    let check = |promql: &str| prometheus::check(promql, None).iter().map(ToString::to_string).collect();
+    let mut loaded = config::Policies::default();
+    let mut text = String::new();
+    let mut wrong = 0;
+    for (name, content) in files {
+        let applied = loaded.apply(&Document { name, namespace: None, text: content }, &check);
+        wrong += usize::from(applied.rejected.is_some());
+        for line in applied.warnings.into_iter().chain(applied.rejected) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    for conflict in loaded.conflicts().values() {
+        wrong += 1;
+        text.push_str("error[TT-C08]: ");
+        text.push_str(conflict);
+        text.push('\n');
+    }
+    if wrong == 0 {
+        text = format!("{text}{} workloads in {} files, no problem\n", loaded.workloads().len(), files.len());
+    }
+    Printed { text, code: u8::from(wrong > 0) }
+}

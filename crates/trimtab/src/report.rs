@@ -1,0 +1,117 @@
+//! What is known of each workload, as data: the answer of the read-only API, and what `status` and `explain` print.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use trimtab_core::policy::Policy;
+use trimtab_core::unit::{Replicas, Timestamp};
+use trimtab_core::{Decision, Snapshot};
+use trimtab_journal::Outcome;
+
+/// Everything that one agent knows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// This agent's name.
+    pub agent: String,
+    /// Its version.
+    pub version: String,
+    /// When the report was made.
+    pub at: Timestamp,
+    /// Who may write: `this agent`, another one's name, or nobody yet.
+    pub leader: Option<String>,
+    /// What is in trouble beyond a single workload, with the cure.
+    pub troubles: BTreeMap<String, String>,
+    /// All workloads, by namespace/kind/name.
+    pub workloads: Vec<Workload>,
+}
+
+/// One workload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Workload {
+    /// Namespace/kind/name.
+    pub workload: String,
+    /// Where its policy stands: document and line.
+    pub policy_origin: String,
+    /// Whether its decisions are written, and if not, why not.
+    pub writes: Writes,
+    /// Why nothing is decided, with the cure; `None` while something is.
+    pub problem: Option<String>,
+    /// What could not be read, by signal, with the cure.
+    pub signals: Vec<Signal>,
+    /// The last decision with all that it was taken from.
+    pub last: Option<Considered>,
+    /// The last change that was written.
+    pub changed: Option<Changed>,
+}
+
+/// A decision with all that it was taken from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Considered {
+    /// What the operator wants.
+    pub policy: Policy,
+    /// What was seen.
+    pub snapshot: Snapshot,
+    /// What was decided, and why.
+    pub decision: Decision,
+    /// What became of it, where it was written.
+    pub outcome: Option<Outcome>,
+}
+
+/// Whether decisions are written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Writes {
+    /// They are.
+    Own,
+    /// The policy says shadow.
+    Shadow,
+    /// The workload does not carry the label `trimtab.dev/mode=own`.
+    NotOptedIn,
+    /// Another agent writes, or nobody was chosen yet.
+    OtherAgent(Option<String>),
+    /// Somebody else changed the size: nothing is written until then.
+    StandingDown(Timestamp),
+    /// The API server refused, and would again: nothing is written until then.
+    Blocked {
+        /// When the next attempt may be made.
+        until: Timestamp,
+        /// What it said.
+        why: String,
+    },
+}
+
+impl std::fmt::Display for Writes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Own => f.write_str("own"),
+            Self::Shadow => f.write_str("shadow"),
+            Self::NotOptedIn => f.write_str("not opted in"),
+            Self::OtherAgent(_) => f.write_str("other agent"),
+            Self::StandingDown(_) => f.write_str("standing down"),
+            Self::Blocked { .. } => f.write_str("blocked"),
+        }
+    }
+}
+
+/// One query of a workload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Signal {
+    /// `demand`, `capacity`, `latency`, or `protect NAME`.
+    pub name: String,
+    /// Its expression.
+    pub query: String,
+    /// What is wrong with its answer, with the cure.
+    pub problem: Option<String>,
+}
+
+/// A change that was written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The size before.
+    pub from: Replicas,
+    /// The size after.
+    pub to: Replicas,
+    /// What became of it.
+    pub outcome: Outcome,
+}

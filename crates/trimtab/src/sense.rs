@@ -1,0 +1,228 @@
+//! Sensing: from what Prometheus answered to readings that a decision may be based on.
+//!
+//! All workloads' signals go out as one batch ([`crate::prometheus`]); here each answer becomes a [`Reading`]. Absence keeps
+//! its cause, age is that of the samples and not of the question, and coverage is the share of ready replicas that stand
+//! behind a sum.
+
+use crate::config::{Target, Workload};
+use crate::inbox::{Event, Inbox};
+use crate::prometheus::{self, Answer, Question, QuestionId, Source};
+use crate::report;
+use crate::sources::Sources;
+use futures::future::{BoxFuture, join_all};
+use futures::{StreamExt, stream};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use trimtab_core::snapshot::{Absence, Coverage, Reading, Sample};
+use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
+
+/// A reading whose newest sample is older is not acted on: twice the longest scrape interval in common use, 30 s.
+const FRESH: Duration = Duration::from_mins(1);
+/// Step of the history that a start is filled in from.
+const HISTORY_STEP: Duration = Duration::from_secs(15);
+/// Histories that are read at the same time: a start with a thousand workloads must not be a burst on Prometheus.
+const HISTORIES_AT_ONCE: usize = 8;
+
+/// One of a workload's queries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signal {
+    /// Requests that arrive a second.
+    Demand,
+    /// What one replica serves.
+    Capacity,
+    /// The latency of the objective.
+    Latency,
+    /// A protected level, by its name.
+    Protect(String),
+}
+
+impl std::fmt::Display for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Demand => f.write_str("demand"),
+            Self::Capacity => f.write_str("capacity"),
+            Self::Latency => f.write_str("latency"),
+            Self::Protect(name) => write!(f, "protect {name}"),
+        }
+    }
+}
+
+/// The answers of one round, by workload and signal.
+#[derive(Debug)]
+pub struct Round {
+    /// HTTP requests that it took.
+    pub requests: u32,
+    /// How long it took.
+    pub took: Duration,
+    /// What is wrong with the source itself, with the cure.
+    pub trouble: Option<String>,
+    /// The answers.
+    pub answers: BTreeMap<(Target, Signal), Answer>,
+}
+
+/// The queries of a workload, by signal.
+pub fn signals(workload: &Workload) -> impl Iterator<Item = (Signal, &str)> {
+    let queries = &workload.queries;
+    let fixed = [
+        Some((Signal::Demand, queries.demand.as_str())),
+        queries.capacity.as_deref().map(|query| (Signal::Capacity, query)),
+        queries.latency.as_deref().map(|query| (Signal::Latency, query)),
+    ];
+    let protected = queries.protect.iter().map(|(name, query)| (Signal::Protect(name.clone()), query.as_str()));
+    fixed.into_iter().flatten().chain(protected)
+}
+
+/// Asks for all signals of all workloads, one batch for each source, and puts the round into the inbox.
+#[must_use]
+pub fn ask(sources: Sources, workloads: Vec<Arc<Workload>>, inbox: Inbox) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let mut by_source: BTreeMap<Option<&str>, Vec<&Workload>> = BTreeMap::new();
+        for workload in &workloads {
+            by_source.entry(workload.queries.prometheus.as_deref()).or_default().push(workload);
+        }
+        // A source that nobody configured asks nothing; its policies say so.
+        let known = by_source.into_iter().filter_map(|(name, workloads)| Some((sources.get(name)?, workloads)));
+        let rounds = join_all(known.map(|(source, workloads)| ask_one(source, workloads))).await;
+        let mut all = Round { requests: 0, took: Duration::ZERO, trouble: None, answers: BTreeMap::new() };
+        for round in rounds {
+            all.requests += round.requests;
+            all.took = all.took.max(round.took);
+            all.trouble = all.trouble.or(round.trouble);
+            all.answers.extend(round.answers);
+        }
+        inbox.send(Event::Sensed(all)).await;
+    })
+}
+
+async fn ask_one(source: &Source, workloads: Vec<&Workload>) -> Round {
+    let wanted: Vec<(&Target, Signal, &str)> = workloads
+        .into_iter()
+        .flat_map(|workload| signals(workload).map(|(signal, query)| (&workload.target, signal, query)))
+        .collect();
+    let questions: Vec<Question> = wanted
+        .iter()
+        .zip(0..)
+        .map(|((_, _, promql), id)| Question { id: QuestionId(id), promql: (*promql).to_owned(), freshness: FRESH })
+        .collect();
+    let mut round = source.ask(&questions).await;
+    let answers: BTreeMap<(Target, Signal), Answer> = wanted
+        .into_iter()
+        .zip(0..)
+        .filter_map(|((target, signal, _), id)| {
+            Some(((target.clone(), signal), round.answers.remove(&QuestionId(id))?))
+        })
+        .collect();
+    Round { requests: round.requests, took: round.took, trouble: source_trouble(&answers), answers }
+}
+
+/// What is wrong with the source itself: an absence that no query is to blame for.
+fn source_trouble(answers: &BTreeMap<(Target, Signal), Answer>) -> Option<String> {
+    let absence = answers
+        .values()
+        .filter_map(|answer| answer.value.as_ref().err())
+        .find(|absence| matches!(cause(absence), Absence::Unreachable | Absence::TimedOut | Absence::Refused));
+    absence.map(ToString::to_string)
+}
+
+/// Reads the demand of each workload in the `span` before `now` and puts it into the inbox.
+#[must_use]
+pub fn backfill(
+    sources: Sources,
+    workloads: Vec<Arc<Workload>>,
+    (now, span): (Timestamp, Duration),
+    inbox: Inbox,
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let from = now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+        let read = |workload: Arc<Workload>| {
+            let source = sources.get(workload.queries.prometheus.as_deref()).cloned();
+            async move {
+                let points = match source {
+                    Some(source) => source.history(&workload.queries.demand, from, now.0, HISTORY_STEP).await,
+                    None => Err(prometheus::Absence::NoSeries),
+                };
+                let points = points.unwrap_or_else(|absence| {
+                    tracing::info!(workload = %workload.target, %absence, "no past demand to start from");
+                    Vec::new()
+                });
+                let demand = points
+                    .into_iter()
+                    .filter_map(|(at, rate)| Some((Timestamp(at), RequestsPerSecond::new(rate)?)))
+                    .filter(|(_, rate)| *rate > RequestsPerSecond::ZERO)
+                    .collect();
+                Event::History { target: workload.target.clone(), demand }
+            }
+        };
+        let mut histories = stream::iter(workloads.into_iter().map(read)).buffer_unordered(HISTORIES_AT_ONCE);
+        while let Some(event) = histories.next().await {
+            inbox.send(event).await;
+        }
+    })
+}
+
+/// The reading that an answer is; `ready` is what a sum over all replicas should cover, where the signal is one.
+pub fn reading<T>(answer: Option<&Answer>, make: fn(f64) -> Option<T>, ready: Option<Replicas>) -> Reading<T> {
+    let Some(answer) = answer else { return Reading::Missing(Absence::NotYetAsked) };
+    let value = match &answer.value {
+        Ok(value) => match make(*value) {
+            Some(value) => value,
+            None => return Reading::Missing(Absence::NotANumber),
+        },
+        Err(absence) => return Reading::Missing(cause(absence)),
+    };
+    let age = |age: Option<Duration>| age.and_then(|age| Seconds::new(age.as_secs_f64()));
+    let sample = Sample { value, age: age(answer.oldest), coverage: coverage(answer, ready) };
+    if answer.newest.is_some_and(|newest| newest > FRESH) { Reading::Stale(sample) } else { Reading::Fresh(sample) }
+}
+
+/// The reading of a signal that a policy may leave out.
+pub fn configured<T>(configured: bool, answer: Option<&Answer>, make: fn(f64) -> Option<T>) -> Reading<T> {
+    if configured { reading(answer, make, None) } else { Reading::Missing(Absence::NotConfigured) }
+}
+
+/// A level in its query's unit may not be negative; what is compared with a limit from above may be, and counts as zero.
+#[must_use]
+pub fn level(value: f64) -> Option<Level> {
+    Level::new(value.max(0.0)).filter(|_| value.is_finite())
+}
+
+fn coverage(answer: &Answer, ready: Option<Replicas>) -> Coverage {
+    if answer.partial {
+        return Coverage::Partial;
+    }
+    match (answer.targets, ready) {
+        (Some(targets), Some(ready)) if ready > Replicas(0) => {
+            Ratio::new(f64::from(targets) / f64::from(ready.0)).map_or(Coverage::Unmeasured, Coverage::Share)
+        }
+        _ => Coverage::Unmeasured,
+    }
+}
+
+fn cause(absence: &prometheus::Absence) -> Absence {
+    use prometheus::Absence as Said;
+    match absence {
+        Said::Unreachable { .. } | Said::NotPrometheus { .. } => Absence::Unreachable,
+        Said::TimedOut { .. } => Absence::TimedOut,
+        Said::Refused { .. } | Said::NoCredentials { .. } => Absence::Refused,
+        Said::BadQuery { .. } => Absence::BadQuery,
+        Said::NoSeries => Absence::NoSeries,
+        Said::ManySeries { .. } => Absence::ManySeries,
+        Said::NotANumber | Said::Infinite => Absence::NotANumber,
+        Said::WrongType { .. } => Absence::WrongType,
+        Said::TooLarge { .. } => Absence::TooLarge,
+        Said::Postponed => Absence::NotYetAsked,
+    }
+}
+
+/// What is wrong with each of a workload's signals, for its report.
+#[must_use]
+pub fn problems(workload: &Workload, answers: &BTreeMap<(Target, Signal), Answer>) -> Vec<report::Signal> {
+    signals(workload)
+        .map(|(signal, query)| {
+            let answer = answers.get(&(workload.target.clone(), signal.clone()));
+            let problem = answer.and_then(|answer| answer.value.as_ref().err()).map(ToString::to_string);
+            report::Signal { name: signal.to_string(), query: query.to_owned(), problem }
+        })
+        .collect()
+}

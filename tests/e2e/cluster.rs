@@ -1,0 +1,255 @@
+//! The cluster that the tests run on: an instance of the testbed, or whatever `TRIMTAB_E2E_KUBECONFIG` names.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::{Client, Config, ResourceExt};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A cluster, and what it can do.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) prometheus: String,
+    /// Where pods reach Prometheus.
+    pub(crate) prometheus_for_pods: Option<String>,
+    audit_log: Option<PathBuf>,
+}
+
+impl Cluster {
+    /// The cluster, or `None` where there is none; then the reason is printed, and the test has nothing to do.
+    pub(crate) async fn find(test: &str) -> Option<Self> {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let given = var("TRIMTAB_E2E_KUBECONFIG");
+        let Some(kubeconfig) = given.clone().or_else(|| var("TRIMTAB_TESTBED").and(var("KUBECONFIG"))) else {
+            println!(
+                "skipped: {test}: needs a cluster: run it inside `testbed/testbed exec`, or set TRIMTAB_E2E_KUBECONFIG"
+            );
+            return None;
+        };
+        let Some(prometheus) = var("PROMETHEUS_URL") else {
+            println!("skipped: {test}: needs a Prometheus that scrapes the cluster's pods: set PROMETHEUS_URL");
+            return None;
+        };
+        let options = kube::config::KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(
+            kube::config::Kubeconfig::read_from(&kubeconfig).expect("the kubeconfig can be read"),
+            &options,
+        );
+        let client =
+            Client::try_from(config.await.expect("the kubeconfig is complete")).expect("the kubeconfig can be used");
+        Some(Self {
+            client,
+            kubeconfig: kubeconfig.into(),
+            prometheus,
+            prometheus_for_pods: var("PROMETHEUS_POD_URL"),
+            audit_log: if given.is_none() { var("TRIMTAB_AUDIT_LOG").map(PathBuf::from) } else { None },
+        })
+    }
+
+    /// Whether components can be stopped and the audit log be read, as in the testbed; says so where not.
+    pub(crate) fn is_testbed(&self, test: &str) -> bool {
+        if self.audit_log.is_none() {
+            println!("skipped: {test}: needs the testbed: it stops components and reads the API server's audit log");
+        }
+        self.audit_log.is_some()
+    }
+
+    /// A namespace of the test's own; removed with everything in it when dropped.
+    pub(crate) async fn namespace(&self, name: &str) -> Scope {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        if api.get_opt(name).await.expect("namespaces can be read").is_some() {
+            drop(api.delete(name, &DeleteParams::default()).await);
+            until("the namespace of an earlier run is gone", 120, async || {
+                api.get_opt(name).await.ok()?.is_none().then_some(())
+            })
+            .await;
+        }
+        let namespace: Namespace =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": name}})).expect("it is one");
+        api.create(&PostParams::default(), &namespace).await.expect("a namespace can be made");
+        Scope { name: name.to_owned(), kubeconfig: self.kubeconfig.clone() }
+    }
+
+    /// Applies every object of a YAML text, in `namespace` where it has one and names none.
+    pub(crate) async fn apply(&self, namespace: &str, yaml: &str) {
+        for document in yaml.split("\n---") {
+            let Ok(object) = kube_yaml(document) else { continue };
+            let types = object.types.clone().expect("an object has a type");
+            let gvk = GroupVersionKind::try_from(&types).expect("an object has a kind");
+            let (resource, capabilities) =
+                kube::discovery::pinned_kind(&self.client, &gvk).await.expect("the API server knows the kind");
+            let api: Api<DynamicObject> = match capabilities.scope {
+                kube::discovery::Scope::Cluster => Api::all_with(self.client.clone(), &resource),
+                kube::discovery::Scope::Namespaced => {
+                    let own = object.namespace();
+                    Api::namespaced_with(self.client.clone(), own.as_deref().unwrap_or(namespace), &resource)
+                }
+            };
+            let params = PatchParams::apply("trimtab-tests").force();
+            if let Err(error) = api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await {
+                panic!("failed to apply {} {}: {error}", gvk.kind, object.name_any());
+            }
+        }
+    }
+
+    /// `spec.replicas` of a Deployment, and how many are ready.
+    pub(crate) async fn replicas(&self, namespace: &str, name: &str) -> (i32, i32) {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+        let Ok(deployment) = api.get(name).await else { return (0, 0) };
+        let desired = deployment.spec.and_then(|spec| spec.replicas).unwrap_or_default();
+        (desired, deployment.status.and_then(|status| status.ready_replicas).unwrap_or_default())
+    }
+
+    /// `spec.replicas` of a Deployment, where the API server answers.
+    pub(crate) async fn replicas_if_known(&self, namespace: &str, name: &str) -> Option<i32> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+        api.get(name).await.ok()?.spec?.replicas
+    }
+
+    /// IPs of the ready pods that carry `label`.
+    pub(crate) async fn ready_pods(&self, namespace: &str, label: &str) -> Option<Vec<String>> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pods = api.list(&ListParams::default().labels(label)).await.ok()?;
+        let ready = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).filter_map(|pod| {
+            let status = pod.status?;
+            let ready =
+                status.conditions?.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+            ready.then_some(status.pod_ip?)
+        });
+        Some(ready.collect())
+    }
+
+    /// All requests since `mark` that changed something, as the API server noted them.
+    pub(crate) fn audited(&self, mark: u64) -> Vec<Audited> {
+        let path = self.audit_log.as_ref().expect("asked for only in the testbed");
+        let text = std::fs::read(path).expect("the audit log can be read");
+        let from = usize::try_from(mark).unwrap_or_default().min(text.len());
+        String::from_utf8_lossy(text.get(from..).unwrap_or_default())
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Audited>(line).ok())
+            .filter(|entry| entry.stage == "ResponseComplete")
+            .collect()
+    }
+
+    /// Where the audit log ends now.
+    pub(crate) fn audit_mark(&self) -> u64 {
+        let path = self.audit_log.as_ref().expect("asked for only in the testbed");
+        std::fs::metadata(path).map(|file| file.len()).unwrap_or_default()
+    }
+
+    /// Stops, starts or restarts a component of the testbed.
+    pub(crate) fn component(&self, verb: &str, component: &str) {
+        let status =
+            Command::new("testbed").args([verb, component]).status().expect("testbed is in PATH inside `testbed exec`");
+        assert!(status.success(), "testbed {verb} {component}: {status}");
+    }
+
+    /// What Prometheus answers to `promql` now.
+    pub(crate) async fn query(&self, promql: &str) -> Option<f64> {
+        let url = format!("{}/api/v1/query", self.prometheus);
+        let response = reqwest::Client::new().post(url).form(&[("query", promql)]).send().await.ok()?;
+        let answer: serde_json::Value = serde_json::from_slice(&response.bytes().await.ok()?).ok()?;
+        answer.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
+    }
+}
+
+/// One line of the audit log, as far as the tests care.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Audited {
+    stage: String,
+    pub(crate) verb: String,
+    #[serde(default)]
+    pub(crate) user_agent: String,
+    #[serde(default)]
+    pub(crate) object_ref: ObjectRef,
+    #[serde(default)]
+    pub(crate) response_status: ResponseStatus,
+    #[serde(default)]
+    pub(crate) request_object: serde_json::Value,
+}
+
+impl Audited {
+    /// Whether a trimtab sent it, which says so in its user agent.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.user_agent.starts_with("trimtab/")
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ObjectRef {
+    #[serde(default)]
+    pub(crate) resource: String,
+    #[serde(default)]
+    pub(crate) namespace: String,
+    #[serde(default)]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ResponseStatus {
+    #[serde(default)]
+    pub(crate) code: u16,
+}
+
+/// A namespace that goes with the test.
+pub(crate) struct Scope {
+    pub(crate) name: String,
+    kubeconfig: PathBuf,
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        // Nobody waits for it: the next test has a namespace of its own.
+        let _ = Command::new("kubectl")
+            .args(["delete", "namespace", &self.name, "--wait=false", "--ignore-not-found"])
+            .env("KUBECONFIG", &self.kubeconfig)
+            .output();
+    }
+}
+
+fn kube_yaml(document: &str) -> Result<DynamicObject, String> {
+    let value: serde_json::Value = serde_saphyr::from_str(document).map_err(|error| error.to_string())?;
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// Waits until `condition` gives something, for `seconds` at the most.
+pub(crate) async fn until<T>(what: &str, seconds: u64, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(seconds), "waited {seconds} s in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Watches for `seconds` that `condition` never fails; it says what is wrong.
+pub(crate) async fn throughout(seconds: u64, mut condition: impl AsyncFnMut() -> Result<(), String>) {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        if let Err(wrong) = condition().await {
+            panic!("after {:.1} s: {wrong}", begun.elapsed().as_secs_f64());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A binary of the workspace, beside the test's own.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own binary");
+    let directory = test.parent().and_then(Path::parent).expect("tests lie in deps/");
+    let path = directory.join(name);
+    assert!(path.exists(), "{} is missing: build the workspace first (cargo build --workspace)", path.display());
+    path
+}

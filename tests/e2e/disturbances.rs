@@ -1,0 +1,121 @@
+//! What goes wrong around a trimtab that is scaling: everything here stops something that all tests share, so it is one
+//! test that runs alone, in the order of a bad day.
+
+use crate::cluster::{Cluster, throughout, until};
+use crate::world::World;
+use trimtab::report::Writes;
+use trimtab_core::Verb;
+
+/// At full load: 250 requests/s need 6 replicas of 50, and 7 with a band.
+const RATE: u32 = 250;
+
+#[tokio::test]
+async fn a_bad_day_removes_no_replica() {
+    let Some(cluster) = Cluster::find("a bad day").await else { return };
+    if !cluster.is_testbed("a bad day") {
+        return;
+    }
+    let mut world = World::with_service(&cluster, "e2e-day", 7, &[]).await;
+    world.load(RATE).await;
+    let agent = world.trimtab(&world.policy("own", ""));
+    settled(&agent).await;
+    let size = world.replicas().await.0;
+    assert!((6..=9).contains(&size), "{size} replicas for {RATE} requests/s");
+
+    prometheus_stopped_for_two_minutes(&cluster, &world, &agent, size).await;
+    api_server_restarted(&cluster, &world, &agent, size).await;
+    let agent = killed_and_restarted(&world, agent, size).await;
+    rollout_in_the_middle(&world, &agent, size).await;
+
+    assert!(agent.process.end("-TERM").success());
+    world.replay();
+}
+
+async fn settled(agent: &crate::world::Agent) {
+    agent
+        .until("a settled size, known demand and the right to write", 150, |workload| {
+            workload.writes == Writes::Own
+                && workload.last.as_ref().is_some_and(|last| {
+                    last.decision.verb == Verb::Hold
+                        && last.snapshot.demand.fresh().is_some()
+                        && last.decision.reason.code() == "TT-R10"
+                })
+        })
+        .await;
+}
+
+/// No replica is removed, whatever is decided meanwhile.
+async fn nothing_is_removed(world: &World, size: i32, seconds: u64) {
+    throughout(seconds, async || match world.cluster.replicas_if_known(world.namespace(), "web").await {
+        Some(desired) if desired < size => Err(format!("{size} -> {desired} replicas")),
+        Some(_) | None => Ok(()),
+    })
+    .await;
+}
+
+async fn prometheus_stopped_for_two_minutes(cluster: &Cluster, world: &World, agent: &crate::world::Agent, size: i32) {
+    cluster.component("stop", "prometheus");
+    agent
+        .until("it is blind and says why", 30, |workload| {
+            workload.last.as_ref().is_some_and(|last| last.decision.reason.code() == "TT-R20")
+                && workload
+                    .signals
+                    .iter()
+                    .any(|signal| signal.problem.as_ref().is_some_and(|text| text.contains("cannot reach Prometheus")))
+        })
+        .await;
+    nothing_is_removed(world, size, 120).await;
+    cluster.component("start", "prometheus");
+    agent
+        .until("it sees again", 60, |workload| {
+            workload.last.as_ref().is_some_and(|last| last.snapshot.demand.fresh().is_some())
+        })
+        .await;
+    // What comes back first is half of the truth: rates over a gap, and pods that are not scraped yet.
+    nothing_is_removed(world, size, 20).await;
+}
+
+async fn api_server_restarted(cluster: &Cluster, world: &World, agent: &crate::world::Agent, size: i32) {
+    cluster.component("restart", "kube-apiserver");
+    until("the API server answers", 60, async || cluster.replicas_if_known(world.namespace(), "web").await).await;
+    nothing_is_removed(world, size, 15).await;
+    agent.until("it decides and may write again", 60, |workload| workload.writes == Writes::Own).await;
+}
+
+async fn killed_and_restarted(world: &World, agent: crate::world::Agent, size: i32) -> crate::world::Agent {
+    let before = world.replicas().await.0;
+    agent.process.end("-KILL");
+    let agent = world.trimtab_again();
+    let first = agent.until_decided().await;
+    assert_eq!(first.last.map(|last| last.decision.verb), Some(Verb::Hold), "the first decision holds");
+    agent.until("it may write again", 60, |workload| workload.writes == Writes::Own).await;
+    throughout(30, async || match world.replicas().await.0 {
+        desired if desired == before => Ok(()),
+        desired => Err(format!("{before} -> {desired} replicas by a restart (started with {size})")),
+    })
+    .await;
+    agent
+}
+
+async fn rollout_in_the_middle(world: &World, agent: &crate::world::Agent, size: i32) {
+    let deployments: kube::Api<k8s_openapi::api::apps::v1::Deployment> =
+        kube::Api::namespaced(world.cluster.client.clone(), world.namespace());
+    let patch = serde_json::json!({"spec": {"template": {"metadata": {"annotations": {"example.com/release": "2"}}}}});
+    deployments
+        .patch("web", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(&patch))
+        .await
+        .expect("a new release");
+    agent
+        .until("the rollout is seen", 30, |workload| {
+            workload.last.as_ref().is_some_and(|last| last.snapshot.fleet.rolling_out)
+        })
+        .await;
+    let before = world.replicas().await.0;
+    until("the rollout ends", 120, async || {
+        let (desired, _) = world.replicas().await;
+        assert!(desired >= size.min(before), "{before} -> {desired} replicas during a rollout");
+        let workload = agent.workload().await?;
+        workload.last.is_some_and(|last| !last.snapshot.fleet.rolling_out).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,9 @@
+//! End to end: the real binary on a real Kubernetes, with real load through real scrapes.
+//!
+//! Run inside an instance of the testbed that has the images loaded (`./test` does all of it). Scenarios that stop parts
+//! of the cluster for everybody live in `disturbances`, alone; the others share the cluster and run side by side.
+
+mod cluster;
+mod disturbances;
+mod scaling;
+mod world;

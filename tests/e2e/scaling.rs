@@ -1,0 +1,321 @@
+//! Demand, policies and what protects: scenarios that share the cluster.
+
+use crate::cluster::{Cluster, throughout, until};
+use crate::world::World;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams};
+use trimtab::report::Writes;
+use trimtab_core::Verb;
+use trimtab_core::unit::RequestsPerSecond;
+
+#[tokio::test]
+async fn demand_that_doubles_is_served_and_demand_that_falls_is_followed_calmly() {
+    let Some(cluster) = Cluster::find("demand doubles and falls").await else { return };
+    let mut world = World::with_service(&cluster, "e2e-scaling", 4, &[]).await;
+    world.load(100).await;
+    let mark = cluster.is_testbed("one write per change (audit log)").then(|| cluster.audit_mark());
+    let agent = world.trimtab(&world.policy("own", ""));
+    // 100 requests/s need 3 replicas of 50; a fourth is what the band of a guessed forecast may ask for.
+    agent
+        .until("a settled start", 120, |workload| {
+            let last = workload.last.as_ref();
+            let demand = last.and_then(|last| last.snapshot.demand.fresh()).map_or(0.0, RequestsPerSecond::get);
+            workload.writes == Writes::Own
+                && (85.0..115.0).contains(&demand)
+                && last.is_some_and(|last| last.decision.verb == Verb::Hold)
+        })
+        .await;
+    throughout(20, async || match world.replicas().await.0 {
+        3..=5 => Ok(()),
+        other => Err(format!("{other} replicas at a steady 100 requests/s")),
+    })
+    .await;
+
+    world.load(200).await;
+    until("6 replicas are ready for 200 requests/s", 45, async || (world.replicas().await.1 >= 5).then_some(())).await;
+    throughout(30, async || {
+        let (desired, _) = world.replicas().await;
+        if (5..=9).contains(&desired) { Ok(()) } else { Err(format!("{desired} replicas at a steady 200 requests/s")) }
+    })
+    .await;
+
+    world.load(50).await;
+    let mut sizes = vec![world.replicas().await.0];
+    until("the descent to what 50 requests/s need", 150, async || {
+        let (desired, _) = world.replicas().await;
+        if sizes.last() != Some(&desired) {
+            sizes.push(desired);
+        }
+        (desired <= 3).then_some(())
+    })
+    .await;
+    // What was on its way up when demand fell may still arrive; from the peak on it only goes down.
+    let peak = sizes.iter().max().and_then(|most| sizes.iter().rposition(|size| size == most)).unwrap_or_default();
+    let sizes = &sizes[peak..];
+    assert!(sizes.windows(2).all(|pair| pair[1] <= pair[0]), "a calm descent never turns back: {sizes:?}");
+    assert!(sizes.windows(2).all(|pair| pair[1] * 2 >= pair[0]), "no step removes more than half: {sizes:?}");
+
+    let (slow, intervals) = world.end_load(0.2);
+    // 12 intervals of 5 s around the step may be slow while pods start; a tenth of the run is more than that.
+    assert!(slow <= 0.2, "{:.0} % of {intervals} intervals were above 200 ms:\n{}", 100.0 * slow, world.results());
+    let status = agent.process.end("-TERM");
+    assert!(status.success(), "a clean end: {status}");
+    world.replay();
+    if let Some(mark) = mark {
+        one_write_per_change(&world, mark).await;
+    }
+}
+
+/// Every patch of ours changed the size, none was repeated, and each has its Event.
+async fn one_write_per_change(world: &World, mark: u64) {
+    let audited = world.cluster.audited(mark);
+    let patches: Vec<_> = audited
+        .iter()
+        .filter(|entry| entry.is_ours() && entry.object_ref.namespace == world.namespace())
+        .filter(|entry| entry.object_ref.resource == "deployments" && entry.verb == "patch")
+        .collect();
+    let committed = patches.iter().filter(|entry| entry.response_status.code == 200).count();
+    let changes = world.log().lines().filter(|line| line.contains("committed") && line.contains("wrote")).count();
+    assert!(committed > 1, "the size changed up and down");
+    assert_eq!(committed, changes, "one write for each change, none besides");
+    let events: Api<Event> = Api::namespaced(world.cluster.client.clone(), world.namespace());
+    let events = events.list(&ListParams::default()).await.expect("events can be listed");
+    let ours = events.iter().filter(|event| event.reporting_controller.as_deref() == Some("trimtab")).count();
+    assert!(ours >= 2, "ScaleOut and ScaleDown are announced on the workload: {ours}");
+}
+
+#[tokio::test]
+async fn shadow_writes_nothing_at_all() {
+    let Some(cluster) = Cluster::find("shadow").await else { return };
+    if !cluster.is_testbed("shadow writes nothing (audit log)") {
+        return;
+    }
+    let mut world = World::with_service(&cluster, "e2e-shadow", 2, &[]).await;
+    world.load(200).await;
+    let mark = cluster.audit_mark();
+    let agent = world.trimtab(&world.policy("shadow", ""));
+    let decided = agent
+        .until("a decision to scale out", 60, |workload| {
+            workload.last.as_ref().is_some_and(|last| last.decision.verb == Verb::ScaleOut)
+        })
+        .await;
+    assert_eq!(decided.writes, Writes::Shadow);
+    throughout(10, async || match world.replicas().await.0 {
+        2 => Ok(()),
+        other => Err(format!("{other} replicas")),
+    })
+    .await;
+    assert!(agent.process.end("-TERM").success());
+    let written: Vec<_> = cluster
+        .audited(mark)
+        .into_iter()
+        .filter(|entry| entry.is_ours())
+        .filter(|entry| entry.object_ref.namespace == world.namespace())
+        .collect();
+    assert!(written.is_empty(), "shadow wrote: {written:?}");
+}
+
+#[tokio::test]
+async fn a_slow_database_is_not_scaled_out_into() {
+    let Some(cluster) = Cluster::find("slow database").await else { return };
+    let mut world = World::with_service(&cluster, "e2e-protect", 3, &[]).await;
+    world.apply(DATABASE).await;
+    until("the database is ready", 60, async || {
+        cluster.ready_pods(world.namespace(), "app=db").await.filter(|pods| !pods.is_empty())
+    })
+    .await;
+    let pods = cluster.ready_pods(world.namespace(), "app=db").await.expect("it was ready");
+    let database = format!("http://{}:8080", pods.first().expect("one pod"));
+    tune(&database, "400ms").await;
+    world.load(60).await;
+    let namespace = world.namespace().to_owned();
+    let protect = format!(
+        "    protect: [{{ name: database, query: 'avg(database_latency_setting_seconds{{namespace=\"{namespace}\"}})', limit: 250ms }}]\n"
+    );
+    let agent = world.trimtab(&world.policy("own", &protect));
+    agent
+        .until("the database is seen above its limit", 60, |workload| {
+            workload
+                .last
+                .as_ref()
+                .is_some_and(|last| last.decision.guards.iter().any(|guard| guard.blocks_until.is_some()))
+        })
+        .await;
+    world.load(250).await;
+    let held = agent
+        .until("scaling out is held back for the database", 60, |workload| {
+            workload.last.as_ref().is_some_and(|last| last.decision.reason.code() == "TT-R37")
+        })
+        .await;
+    let said = trimtab::explain::explain(&held);
+    assert!(said.contains("database is above its limit"), "{said}");
+    throughout(15, async || match world.replicas().await.0 {
+        3 => Ok(()),
+        other => Err(format!("{other} replicas")),
+    })
+    .await;
+    tune(&database, "5ms").await;
+    until("it scales out once the database has recovered", 90, async || (world.replicas().await.0 > 5).then_some(()))
+        .await;
+}
+
+async fn tune(database: &str, latency: &str) {
+    let answer = reqwest::Client::new()
+        .put(format!("{database}/tune?latency={latency}"))
+        .send()
+        .await
+        .expect("the database listens");
+    assert!(answer.status().is_success(), "{}", answer.status());
+}
+
+const DATABASE: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: db, labels: {app: db}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata:
+      labels: {app: db}
+      annotations: {prometheus.io/scrape: "true", prometheus.io/port: "8080"}
+    spec:
+      automountServiceAccountToken: false
+      containers:
+      - name: db
+        image: trimtab.dev/reference:dev
+        imagePullPolicy: IfNotPresent
+        args: [database, --tunable]
+        readinessProbe: {httpGet: {path: /readyz, port: 8080}, periodSeconds: 1}
+"#;
+
+#[tokio::test]
+async fn a_policy_is_changed_live_and_a_wrong_one_leaves_the_old_one() {
+    let Some(cluster) = Cluster::find("live policy").await else { return };
+    let world = World::with_service(&cluster, "e2e-policy", 2, &[]).await;
+    let agent = world.trimtab(&world.policy("own", ""));
+    agent.until_decided().await;
+    let file = world.directory.path().join("policy.yaml");
+
+    let wrong = world.policy("own", "").replace("min: 2", "min: 20");
+    std::fs::write(&file, wrong).expect("a file");
+    let troubles = until("the wrong policy is reported", 30, async || {
+        agent.report().await.map(|report| report.troubles).filter(|troubles| !troubles.is_empty())
+    })
+    .await;
+    let said: Vec<&String> = troubles.values().collect();
+    assert!(said.iter().any(|text| text.contains("policy.yaml:3:")), "line and column: {said:?}");
+    let kept = agent.workload().await.expect("the old policy is kept");
+    assert_eq!(kept.last.expect("and decided by").policy.replicas.min().0, 2);
+
+    std::fs::write(&file, world.policy("own", "").replace("min: 2", "min: 4")).expect("a file");
+    world.until_ready(4, 60).await;
+    until("the trouble is over", 30, async || agent.report().await.filter(|report| report.troubles.is_empty())).await;
+}
+
+#[tokio::test]
+async fn a_policy_in_a_configmap_acts_in_its_own_namespace_and_in_no_other() {
+    let Some(cluster) = Cluster::find("policy in a ConfigMap").await else { return };
+    let world = World::with_service(&cluster, "e2e-configmap", 2, &[]).await;
+    let agent = world.trimtab("workloads: []\n");
+    let map = |policy: &str| {
+        let text: String = policy.lines().map(|line| format!("    {line}\n")).collect();
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: web-policy, labels: {{trimtab.dev/policy: \"true\"}}}}\ndata:\n  policy.yaml: |\n{text}"
+        )
+    };
+    let policy = world.policy("own", "");
+    world.apply(&map(&policy.replace("min: 2", "min: 3"))).await;
+    world.until_ready(3, 60).await;
+
+    world.apply(&map(&policy.replace("target: e2e-configmap/", "target: kube-system/"))).await;
+    let troubles = until("the foreign target is refused", 30, async || {
+        agent.report().await.map(|report| report.troubles).filter(|troubles| !troubles.is_empty())
+    })
+    .await;
+    assert!(troubles.values().any(|text| text.contains("namespace")), "{troubles:?}");
+}
+
+#[tokio::test]
+async fn who_changes_the_size_behind_our_back_is_not_fought() {
+    let Some(cluster) = Cluster::find("foreign writer").await else { return };
+    let mut world = World::with_service(&cluster, "e2e-foreign", 2, &[]).await;
+    world.load(150).await;
+    let agent = world.trimtab(&world.policy("own", ""));
+    until("it has scaled out", 60, async || (world.replicas().await.0 >= 4).then_some(())).await;
+    let deployments: Api<k8s_openapi::api::apps::v1::Deployment> =
+        Api::namespaced(cluster.client.clone(), world.namespace());
+    let patch = serde_json::json!({"spec": {"replicas": 2}});
+    deployments
+        .patch_scale("web", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(&patch))
+        .await
+        .expect("kubectl scale");
+    agent.until("it stands down", 30, |workload| matches!(workload.writes, Writes::StandingDown(_))).await;
+    throughout(15, async || match world.replicas().await.0 {
+        2 => Ok(()),
+        other => Err(format!("{other} replicas: it fights")),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_workload_that_cannot_be_decided_says_why_and_the_others_go_on() {
+    let Some(cluster) = Cluster::find("bad input").await else { return };
+    let world = World::with_service(&cluster, "e2e-bad", 2, &[]).await;
+    let good = world.policy("shadow", "");
+    let second = |name: &str, query: &str| {
+        format!(
+            "  - target: e2e-bad/deployment/{name}\n    replicas: {{ min: 1, max: 3 }}\n    demand: {{ query: '{query}' }}\n    capacity: {{ rate: 50 }}\n    slo: {{ target: 200ms }}\n"
+        )
+    };
+    world.apply(&SPARE.replace("NAME", "syntax")).await;
+    world.apply(&SPARE.replace("NAME", "two")).await;
+    world.apply(&SPARE.replace("NAME", "nothing")).await;
+    let policy = format!(
+        "{good}{}{}{}{}{}",
+        second("syntax", "sum(rate(up[1m]"),
+        second("two", "up"),
+        second("nothing", "sum(no_such_metric)"),
+        second("absent", "vector(1)"),
+        "  - target: e2e-bad/gadgets.example.com/x\n    replicas: { min: 1, max: 3 }\n    demand: { query: 'vector(1)' }\n    capacity: { rate: 50 }\n    slo: { target: 200ms }\n"
+    );
+    let agent = world.trimtab(&policy);
+    agent.until_decided().await;
+    let report = until("every bad workload says what is wrong", 60, async || {
+        let report = agent.report().await?;
+        let says = |name: &str, text: &str| {
+            report.workloads.iter().filter(|workload| workload.workload.ends_with(name)).any(|workload| {
+                let signals = workload.signals.iter().filter_map(|signal| signal.problem.clone());
+                signals.chain(workload.problem.clone()).any(|problem| problem.contains(text))
+            })
+        };
+        let all = says("/syntax", "refuses the query")
+            && says("/two", "series")
+            && says("/nothing", "no series")
+            && says("/absent", "does not exist")
+            && says("/x", "no kind");
+        all.then_some(report)
+    })
+    .await;
+    let good = report.workloads.iter().find(|workload| workload.workload.ends_with("/web")).expect("it is there");
+    let last = good.last.as_ref().expect("the good one is decided");
+    assert!(last.snapshot.demand.fresh().is_some() || good.signals.iter().all(|signal| signal.problem.is_some()));
+    for name in ["syntax", "two", "nothing"] {
+        let workload = report.workloads.iter().find(|workload| workload.workload.ends_with(name)).expect("it is there");
+        assert_eq!(workload.last.as_ref().map(|last| last.decision.verb), Some(Verb::Hold), "{name} holds");
+    }
+}
+
+const SPARE: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: NAME}}
+  template:
+    metadata: {labels: {app: NAME}}
+    spec:
+      automountServiceAccountToken: false
+      containers: [{name: web, image: trimtab.dev/reference:dev, imagePullPolicy: IfNotPresent}]
+"#;

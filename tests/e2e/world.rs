@@ -1,0 +1,296 @@
+//! What a scenario is made of: the reference service in pods, a load on it, and a trimtab that watches both.
+
+use crate::cluster::{Cluster, Scope, binary, until};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use trimtab::report::{Report, Workload};
+
+/// A child process that ends with the test, also when the test fails.
+pub(crate) struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    pub(crate) fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    fn signal(&self, signal: &str) {
+        let _ = Command::new("kill").args([signal, &self.pid()]).status();
+    }
+
+    /// Ends it with `signal` and waits until it has ended.
+    pub(crate) fn end(mut self, signal: &str) -> std::process::ExitStatus {
+        self.signal(signal);
+        self.0.wait().expect("a child can be waited for")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Ports of loopback, one after the other: tests run side by side.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(27_100);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The reference service in a namespace, with a load on it.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) scope: Scope,
+    pub(crate) directory: tempfile::TempDir,
+    load: Option<Load>,
+}
+
+struct Load {
+    control: String,
+    process: Process,
+    follower: tokio::task::JoinHandle<()>,
+}
+
+impl World {
+    /// A namespace with `replicas` of the reference service, ready; `flags` go to the service.
+    pub(crate) async fn with_service(cluster: &Cluster, name: &str, replicas: u32, flags: &[&str]) -> Self {
+        let scope = cluster.namespace(name).await;
+        let world =
+            Self { cluster: cluster.clone(), scope, directory: tempfile::tempdir().expect("a directory"), load: None };
+        world.apply(&service(replicas, flags)).await;
+        world.until_ready(replicas, 60).await;
+        world
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.scope.name
+    }
+
+    pub(crate) async fn apply(&self, yaml: &str) {
+        self.cluster.apply(self.namespace(), yaml).await;
+    }
+
+    pub(crate) async fn replicas(&self) -> (i32, i32) {
+        self.cluster.replicas(self.namespace(), "web").await
+    }
+
+    pub(crate) async fn until_ready(&self, replicas: u32, seconds: u64) {
+        let wanted = i32::try_from(replicas).expect("a small number");
+        until(&format!("{replicas} replicas are ready"), seconds, async || {
+            (self.replicas().await.1 == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// Puts a load of `rate` requests a second on the service, whatever pods it has.
+    pub(crate) async fn load(&mut self, rate: u32) {
+        if let Some(load) = &self.load {
+            let url = format!("{}/rate", load.control);
+            let answer = reqwest::Client::new()
+                .put(url)
+                .body(rate.to_string())
+                .send()
+                .await
+                .expect("the load generator listens");
+            assert!(answer.status().is_success(), "{}", answer.status());
+            return;
+        }
+        let targets = self.directory.path().join("targets");
+        let follower = tokio::spawn(follow(self.cluster.clone(), self.namespace().to_owned(), targets.clone()));
+        until("the load generator has targets", 30, async || {
+            std::fs::read_to_string(&targets).ok().filter(|text| !text.is_empty())
+        })
+        .await;
+        let control = format!("127.0.0.1:{}", port());
+        let process = Process::start(
+            Command::new(binary("trimtab-load"))
+                .arg("--targets-file")
+                .arg(&targets)
+                .args(["--rate", &rate.to_string(), "--control", &control, "--balance", "least-outstanding"])
+                .args(["--seed", "1", "--interval", "5s", "--duration", "1h", "--out"])
+                .arg(self.directory.path().join("load.csv"))
+                .stdout(File::create(self.directory.path().join("load.log")).expect("a file"))
+                .stderr(Stdio::null()),
+        );
+        self.load = Some(Load { control: format!("http://{control}"), process, follower });
+    }
+
+    /// Ends the load; the share of its intervals whose p99 was above `latency` seconds, and how many intervals.
+    pub(crate) fn end_load(&mut self, latency: f64) -> (f64, usize) {
+        if let Some(load) = self.load.take() {
+            load.follower.abort();
+            load.process.end("-INT");
+        }
+        let text = std::fs::read_to_string(self.directory.path().join("load.csv"))
+            .expect("the load generator wrote its results");
+        let mut rows = text.lines().filter(|line| !line.starts_with('#'));
+        let p99 =
+            rows.next().and_then(|head| head.split(',').position(|name| name == "p99_s")).expect("a column p99_s");
+        let slow: Vec<bool> =
+            rows.filter_map(|row| row.split(',').nth(p99)?.parse::<f64>().ok()).map(|p99| p99 > latency).collect();
+        let share = slow.iter().filter(|slow| **slow).count() as f64 / slow.len().max(1) as f64;
+        (share, slow.len())
+    }
+
+    /// What the load generator wrote.
+    pub(crate) fn results(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("load.csv")).unwrap_or_default()
+    }
+
+    /// A policy for the service, to be completed with further lines of its own.
+    pub(crate) fn policy(&self, mode: &str, more: &str) -> String {
+        let namespace = self.namespace();
+        format!(
+            "workloads:
+  - target: {namespace}/deployment/web
+    replicas: {{ min: 2, max: 14 }}
+    demand: {{ query: 'sum(rate(reference_requests_arrived_total{{namespace=\"{namespace}\"}}[15s]))' }}
+    capacity: {{ rate: 50 }}
+    slo: {{ query: 'histogram_quantile(0.99, sum by (le) (rate(reference_request_duration_seconds_bucket{{namespace=\"{namespace}\"}}[15s])))', target: 200ms, misses: 2% }}
+    stabilization: 30s
+    mode: {mode}
+{more}"
+        )
+    }
+
+    /// A trimtab that watches this namespace with `policy`.
+    pub(crate) fn trimtab(&self, policy: &str) -> Agent {
+        std::fs::write(self.directory.path().join("policy.yaml"), policy).expect("a file");
+        self.trimtab_again()
+    }
+
+    /// The same, with the files that are there.
+    pub(crate) fn trimtab_again(&self) -> Agent {
+        let listen = format!("127.0.0.1:{}", port());
+        let log =
+            File::options().create(true).append(true).open(self.directory.path().join("trimtab.log")).expect("a file");
+        let process = Process::start(
+            Command::new(binary("trimtab"))
+                .args(["run", "--prometheus-url", &self.cluster.prometheus, "--listen", &listen])
+                .args(["--namespace", self.namespace(), "--lease-namespace", self.namespace()])
+                .arg("--policy")
+                .arg(self.directory.path().join("policy.yaml"))
+                .arg("--journal")
+                .arg(self.journal())
+                .env("KUBECONFIG", &self.cluster.kubeconfig)
+                .env("RUST_LOG", "info")
+                .stdout(Stdio::null())
+                .stderr(log),
+        );
+        Agent { url: format!("http://{listen}"), process, workload: format!("{}/deployment/web", self.namespace()) }
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.directory.path().join("journal.db")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("trimtab.log")).unwrap_or_default()
+    }
+
+    /// Replays the whole journal; it must be bit-identical.
+    pub(crate) fn replay(&self) {
+        let output = Command::new(binary("trimtab")).arg("replay").arg(self.journal()).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "replay found differences:\n{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(text.contains("0 differences") && !text.contains("0 records"), "{text}");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            println!("--- the end of trimtab's log:");
+            for line in tail.iter().rev() {
+                println!("{line}");
+            }
+        }
+        if let Some(load) = self.load.take() {
+            load.follower.abort();
+        }
+    }
+}
+
+/// A running trimtab.
+pub(crate) struct Agent {
+    pub(crate) url: String,
+    pub(crate) process: Process,
+    workload: String,
+}
+
+impl Agent {
+    pub(crate) async fn report(&self) -> Option<Report> {
+        let response = reqwest::get(format!("{}/api/v1/report", self.url)).await.ok()?;
+        serde_json::from_slice(&response.bytes().await.ok()?).ok()
+    }
+
+    pub(crate) async fn workload(&self) -> Option<Workload> {
+        self.report().await?.workloads.into_iter().find(|workload| workload.workload == self.workload)
+    }
+
+    /// Waits until its last decision satisfies `condition`.
+    pub(crate) async fn until(&self, what: &str, seconds: u64, condition: impl Fn(&Workload) -> bool) -> Workload {
+        until(what, seconds, async || self.workload().await.filter(|workload| condition(workload))).await
+    }
+
+    /// Waits until it has decided once.
+    pub(crate) async fn until_decided(&self) -> Workload {
+        self.until("a first decision", 30, |workload| workload.last.is_some()).await
+    }
+}
+
+/// Keeps the file of targets equal to the ready pods.
+async fn follow(cluster: Cluster, namespace: String, file: PathBuf) {
+    loop {
+        if let Some(pods) = cluster.ready_pods(&namespace, "app=web").await.filter(|pods| !pods.is_empty()) {
+            let text: String = pods.iter().map(|ip| format!("http://{ip}:8080/work\n")).collect();
+            let new = file.with_extension("new");
+            if std::fs::write(&new, text).is_ok() {
+                let _ = std::fs::rename(&new, &file);
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+}
+
+fn service(replicas: u32, flags: &[&str]) -> String {
+    let flags = serde_json::to_string(flags).expect("strings");
+    format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, labels: {{app: web, trimtab.dev/mode: own}}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata:
+      labels: {{app: web}}
+      annotations: {{prometheus.io/scrape: "true", prometheus.io/port: "8080"}}
+    spec:
+      terminationGracePeriodSeconds: 10
+      automountServiceAccountToken: false
+      containers:
+      - name: web
+        image: trimtab.dev/reference:dev
+        imagePullPolicy: IfNotPresent
+        args: {flags}
+        ports: [{{name: http, containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /readyz, port: http}}, periodSeconds: 1}}
+        livenessProbe: {{httpGet: {{path: /healthz, port: http}}, periodSeconds: 10}}
+        resources: {{requests: {{cpu: 10m, memory: 16Mi}}}}
+"#
+    )
+}
