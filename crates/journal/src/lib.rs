@@ -10,6 +10,11 @@
 //! - now and then, and after every gap, the [`State`](trimtab_core::State) before it, from which all decisions that follow
 //!   are taken again: that is what [`Reader::explain`] does.
 //!
+//! Measured (2 shared cores, `cargo bench -p trimtab-journal`; made workloads whose demand never rests, so that every
+//! seventh decision is stored): 450 bytes a record, 205 of them the change of the input, which whole takes 610; a round
+//! of 1, 100 and 1,000 workloads takes 37 us, 2.3 ms and 26 ms; a moment is explained in 1.5, 10 and 35 ms; 200,000
+//! records are decided again in 2.8 s.
+//!
 //! Each round is one transaction: a process that is killed loses the round it was writing, a machine that loses its power
 //! loses those since the last checkpoint of SQLite's log, and neither damages the file. Deliberately absent: a clock
 //! (moments come from the snapshots), threads, and any decision of the journal's own.

@@ -46,7 +46,7 @@ fn a_killed_writer_loses_no_round_that_it_has_recorded() {
         let mut writer = writer.arg("append").arg(&path).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(writer.stdout.take().unwrap()).lines().map(Result::unwrap);
         // Killed in another place each time: while it says so many rounds, it is already writing the next.
-        let rounds = usize::try_from(3 + 37 * kill).unwrap();
+        let rounds = usize::try_from(3 + 11 * kill).unwrap();
         let mut last = said.nth(rounds).expect("the writer writes until it is killed");
         writer.kill().unwrap();
         writer.wait().unwrap();

@@ -181,7 +181,7 @@ fn the_file_stays_within_its_bound_and_the_oldest_go_first() {
     let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(5, 0));
     let size = |end: &str| std::fs::metadata(format!("{}{end}", path.display())).map_or(0, |file| file.len());
     let mut largest = 0;
-    for _ in 0..3_000 {
+    for _ in 0..1_500 {
         journal.append(&world.round()).unwrap();
         largest = largest.max(size("") + size("-wal"));
     }
@@ -222,7 +222,7 @@ fn workloads_that_are_gone_leave_nothing() {
     let mut world = World::of(4, 0);
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.workloads().unwrap().len(), 50);
-    for _ in 0..4_000 {
+    for _ in 0..1_500 {
         journal.append(&world.round()).unwrap();
     }
     assert_eq!(reader.workloads().unwrap().len(), 4);
@@ -292,6 +292,23 @@ fn a_journal_that_somebody_removes_is_begun_anew() {
     assert!(matches!(journal.append(&world.round()), Err(AppendError::Removed { .. })));
     journal.append(&world.round()).unwrap();
     assert_eq!(records(&path, WEB).len(), 1);
+}
+
+#[test]
+fn a_volume_that_goes_and_comes_back_is_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let volume = directory.path().join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    let path = volume.join("journal.db");
+    let (mut journal, mut world) = (open(&path), World::of(1, 0));
+    journal.append(&world.round()).unwrap();
+    std::fs::remove_dir_all(&volume).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(journal.append(&world.round()), Err(AppendError::Anew(_))));
+    }
+    std::fs::create_dir(&volume).unwrap();
+    journal.append(&world.round()).unwrap();
+    assert_eq!(everything(&path).records, 1);
 }
 
 #[test]
