@@ -146,18 +146,10 @@ impl Cluster {
     }
 
     /// Stops, starts or restarts a component of the testbed.
-    pub(crate) fn component(&self, verb: &str, component: &str) {
+    pub(crate) fn component(verb: &str, component: &str) {
         let status =
             Command::new("testbed").args([verb, component]).status().expect("testbed is in PATH inside `testbed exec`");
         assert!(status.success(), "testbed {verb} {component}: {status}");
-    }
-
-    /// What Prometheus answers to `promql` now.
-    pub(crate) async fn query(&self, promql: &str) -> Option<f64> {
-        let url = format!("{}/api/v1/query", self.prometheus);
-        let response = reqwest::Client::new().post(url).form(&[("query", promql)]).send().await.ok()?;
-        let answer: serde_json::Value = serde_json::from_slice(&response.bytes().await.ok()?).ok()?;
-        answer.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
     }
 }
 
@@ -173,8 +165,6 @@ pub(crate) struct Audited {
     pub(crate) object_ref: ObjectRef,
     #[serde(default)]
     pub(crate) response_status: ResponseStatus,
-    #[serde(default)]
-    pub(crate) request_object: serde_json::Value,
 }
 
 impl Audited {
@@ -191,8 +181,6 @@ pub(crate) struct ObjectRef {
     pub(crate) resource: String,
     #[serde(default)]
     pub(crate) namespace: String,
-    #[serde(default)]
-    pub(crate) name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -22,7 +22,7 @@ async fn a_bad_day_removes_no_replica() {
     let size = world.replicas().await.0;
     assert!((6..=9).contains(&size), "{size} replicas for {RATE} requests/s");
 
-    prometheus_stopped_for_two_minutes(&cluster, &world, &agent, size).await;
+    prometheus_stopped_for_two_minutes(&world, &agent, size).await;
     api_server_restarted(&cluster, &world, &agent, size).await;
     let agent = killed_and_restarted(&world, agent, size).await;
     rollout_in_the_middle(&world, &agent, size).await;
@@ -53,8 +53,8 @@ async fn nothing_is_removed(world: &World, size: i32, seconds: u64) {
     .await;
 }
 
-async fn prometheus_stopped_for_two_minutes(cluster: &Cluster, world: &World, agent: &crate::world::Agent, size: i32) {
-    cluster.component("stop", "prometheus");
+async fn prometheus_stopped_for_two_minutes(world: &World, agent: &crate::world::Agent, size: i32) {
+    Cluster::component("stop", "prometheus");
     agent
         .until("it is blind and says why", 30, |workload| {
             workload.last.as_ref().is_some_and(|last| last.decision.reason.code() == "TT-R20")
@@ -65,7 +65,7 @@ async fn prometheus_stopped_for_two_minutes(cluster: &Cluster, world: &World, ag
         })
         .await;
     nothing_is_removed(world, size, 120).await;
-    cluster.component("start", "prometheus");
+    Cluster::component("start", "prometheus");
     agent
         .until("it sees again", 60, |workload| {
             workload.last.as_ref().is_some_and(|last| last.snapshot.demand.fresh().is_some())
@@ -76,7 +76,7 @@ async fn prometheus_stopped_for_two_minutes(cluster: &Cluster, world: &World, ag
 }
 
 async fn api_server_restarted(cluster: &Cluster, world: &World, agent: &crate::world::Agent, size: i32) {
-    cluster.component("restart", "kube-apiserver");
+    Cluster::component("restart", "kube-apiserver");
     until("the API server answers", 60, async || cluster.replicas_if_known(world.namespace(), "web").await).await;
     nothing_is_removed(world, size, 15).await;
     agent.until("it decides and may write again", 60, |workload| workload.writes == Writes::Own).await;

@@ -3,7 +3,10 @@
 //! Run inside an instance of the testbed that has the images loaded (`./test` does all of it). Scenarios that stop parts
 //! of the cluster for everybody live in `disturbances`, alone; the others share the cluster and run side by side.
 
+#![expect(clippy::print_stdout, reason = "a test that cannot run says by name what it needs")]
+
 mod cluster;
 mod disturbances;
+mod install;
 mod scaling;
 mod world;

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use kube::api::{Api, ApiResource, DynamicObject, Object};
 use kube::core::{NotUsed, Selector};
+use kube::error::DiscoveryError;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
@@ -88,8 +89,13 @@ pub async fn resolve(client: &Client, kind: &Kind) -> Result<ApiResource, KindEr
             });
         }
     }
-    let discovery = |source| KindError::Discovery { kind: kind.clone(), source };
-    let found = kube::discovery::group(client, group).await.map_err(discovery)?;
+    let found = match kube::discovery::group(client, group).await {
+        Ok(found) => found,
+        Err(kube::Error::Discovery(DiscoveryError::MissingApiGroup(_))) => {
+            return Err(KindError::Unknown(kind.clone()));
+        }
+        Err(source) => return Err(KindError::Discovery { kind: kind.clone(), source }),
+    };
     found
         .recommended_resources()
         .into_iter()

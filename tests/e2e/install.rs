@@ -1,0 +1,339 @@
+//! The install as it is shipped: its manifests on the real API server, its pods with exactly their permissions.
+
+use crate::cluster::{Audited, Cluster, throughout, until};
+use crate::world::{World, policy_map, repository};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, Config, ResourceExt};
+use serde_json::{Value, json};
+use std::process::Command;
+
+const OWN: &str = "deploy/manifests/own.yaml";
+
+fn manifests(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).expect("the manifests are there")
+}
+
+/// A client with the token of trimtab's service account.
+async fn as_trimtab(cluster: &Cluster) -> Client {
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), "trimtab");
+    let request = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
+    let token = accounts.create_token_request("trimtab", &PostParams::default(), &request).await.expect("a token");
+    let token = token.status.expect("a token has a status").token;
+    let kubeconfig = kube::config::Kubeconfig::read_from(&cluster.kubeconfig).expect("the kubeconfig can be read");
+    let options = kube::config::KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("the kubeconfig is complete");
+    config.auth_info = serde_json::from_value(json!({ "token": token })).expect("credentials");
+    Client::try_from(config).expect("a client")
+}
+
+/// Applies an install, and takes all of it away again when dropped.
+struct Install {
+    cluster: Cluster,
+    path: &'static str,
+}
+
+impl Install {
+    async fn apply(cluster: &Cluster, path: &'static str) -> Self {
+        let prometheus = cluster.prometheus_for_pods.clone().unwrap_or_else(|| cluster.prometheus.clone());
+        let text = manifests(path)
+            .replace("http://prometheus.monitoring:9090", &prometheus)
+            .replace("trimtab.dev/trimtab:0.1.0", "trimtab.dev/trimtab:dev");
+        cluster.apply("trimtab", &text).await;
+        Self { cluster: cluster.clone(), path }
+    }
+}
+
+impl Drop for Install {
+    fn drop(&mut self) {
+        let path = repository().join(self.path);
+        let _ = Command::new("kubectl")
+            .args(["delete", "--ignore-not-found", "--wait=true", "--timeout=60s", "-f"])
+            .arg(path)
+            .env("KUBECONFIG", &self.cluster.kubeconfig)
+            .output();
+    }
+}
+
+const VICTIM: &str = r#"
+apiVersion: apps/v1
+kind: KIND
+metadata:
+  name: NAME
+  labels: {app: NAME, team: shop, trimtab.dev/mode: own}
+  annotations: {example.com/note: kept}
+spec:
+  replicas: 8
+  serviceName: NAME
+  selector: {matchLabels: {app: NAME}}
+  template:
+    metadata: {labels: {app: NAME}}
+    spec:
+      automountServiceAccountToken: false
+      nodeSelector: {example.com/nowhere: "true"}
+      containers: [{name: web, image: trimtab.dev/reference:dev}]
+"#;
+
+fn victim(kind: &str, name: &str) -> String {
+    let text = VICTIM.replace("KIND", kind).replace("NAME", name);
+    if kind == "Deployment" { text.replace(&format!("  serviceName: {name}\n"), "") } else { text }
+}
+
+/// Merge patches that a stolen token would try; each is refused and changes nothing.
+fn attacks() -> Vec<(&'static str, Value)> {
+    let template = |spec: Value| json!({"spec": {"template": {"spec": spec}}});
+    vec![
+        ("another image", template(json!({"containers": [{"name": "web", "image": "evil"}]}))),
+        ("another service account", template(json!({"serviceAccountName": "admin"}))),
+        ("the host's processes", template(json!({"hostPID": true}))),
+        ("a template annotation", json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}})),
+        ("a foreign label", json!({"metadata": {"labels": {"owner": "me"}}})),
+        ("another value of a label", json!({"metadata": {"labels": {"team": "evil"}}})),
+        ("a label removed", json!({"metadata": {"labels": {"team": null}}})),
+        ("opting out", json!({"metadata": {"labels": {"trimtab.dev/mode": null}}})),
+        ("a foreign annotation", json!({"metadata": {"annotations": {"a": "b"}}})),
+        ("another value of an annotation", json!({"metadata": {"annotations": {"example.com/note": "gone"}}})),
+        ("an annotation removed", json!({"metadata": {"annotations": {"example.com/note": null}}})),
+        ("a finalizer", json!({"metadata": {"finalizers": ["example.com/stuck"]}})),
+        (
+            "an owner",
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]}}),
+        ),
+        ("another revision history", json!({"spec": {"revisionHistoryLimit": 0}})),
+        ("other seconds until ready", json!({"spec": {"minReadySeconds": 60}})),
+        ("to 0", json!({"spec": {"replicas": 0}})),
+        ("below half", json!({"spec": {"replicas": 3}})),
+        ("above four times plus four", json!({"spec": {"replicas": 37}})),
+        (
+            "replicas and an image",
+            json!({"spec": {"replicas": 9, "template": {"spec": {"containers": [{"name": "web", "image": "evil"}]}}}}),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_stolen_token_can_set_replicas_within_steps_where_invited_and_nothing_else() {
+    let Some(cluster) = Cluster::find("a stolen token").await else { return };
+    let _install = Install::apply(&cluster, OWN).await;
+    let scope = cluster.namespace("e2e-attack").await;
+    for kind in ["Deployment", "StatefulSet"] {
+        cluster.apply(&scope.name, &victim(kind, "web")).await;
+        cluster.apply(&scope.name, &victim(kind, "uninvited").replace("trimtab.dev/mode: own", "x: y")).await;
+    }
+    let thief = as_trimtab(&cluster).await;
+    let admin: Api<Deployment> = Api::namespaced(cluster.client.clone(), &scope.name);
+    // The API server takes a moment until it enforces a new admission policy.
+    until("the admission policies are in force", 60, async || {
+        let stolen: Api<Deployment> = Api::namespaced(thief.clone(), &scope.name);
+        let patch = Patch::Merge(json!({"spec": {"replicas": 0}}));
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        refused(&stolen.patch("web", &dry, &patch).await).then_some(())
+    })
+    .await;
+    let before = spec_and_metadata(&admin.get("web").await.expect("it is there"));
+    let mut allowed = Vec::new();
+    for (what, patch) in attacks() {
+        let deployments: Api<Deployment> = Api::namespaced(thief.clone(), &scope.name);
+        let statefulsets: Api<StatefulSet> = Api::namespaced(thief.clone(), &scope.name);
+        if !refused(&deployments.patch("web", &PatchParams::default(), &Patch::Merge(&patch)).await) {
+            allowed.push(format!("deployment: {what}"));
+        }
+        if !refused(&statefulsets.patch("web", &PatchParams::default(), &Patch::Merge(&patch)).await) {
+            allowed.push(format!("statefulset: {what}"));
+        }
+    }
+    other_attacks(&thief, &scope.name, &mut allowed).await;
+    assert!(allowed.is_empty(), "allowed: {allowed:#?}");
+    assert_eq!(spec_and_metadata(&admin.get("web").await.expect("it is there")), before, "nothing was changed");
+
+    let deployments: Api<Deployment> = Api::namespaced(thief.clone(), &scope.name);
+    let statefulsets: Api<StatefulSet> = Api::namespaced(thief.clone(), &scope.name);
+    for replicas in [9, 5, 24, 12] {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        let fits = deployments.patch("web", &PatchParams::default(), &patch).await;
+        assert!(fits.is_ok(), "to {replicas}: {fits:?}");
+        let fits = statefulsets.patch("web", &PatchParams::default(), &patch).await;
+        assert!(fits.is_ok(), "to {replicas}: {fits:?}");
+    }
+}
+
+/// What is not a patch of an invited workload.
+async fn other_attacks(thief: &Client, namespace: &str, allowed: &mut Vec<String>) {
+    let mut check = |what: &str, refused: bool| {
+        if !refused {
+            allowed.push(what.to_owned());
+        }
+    };
+    let deployments: Api<Deployment> = Api::namespaced(thief.clone(), namespace);
+    let params = PatchParams::default();
+    let more = Patch::Merge(json!({"spec": {"replicas": 9}}));
+    check("a workload that did not opt in", refused(&deployments.patch("uninvited", &params, &more).await));
+    let invite = Patch::Merge(json!({"metadata": {"labels": {"trimtab.dev/mode": "own"}}}));
+    check("inviting itself", refused(&deployments.patch("uninvited", &params, &invite).await));
+    check("the scale subresource", refused(&deployments.patch_scale("web", &params, &more).await));
+    check(
+        "the status",
+        refused(&deployments.patch_status("web", &params, &Patch::Merge(json!({"status": {"replicas": 1}}))).await),
+    );
+    check("deleting a workload", refused(&deployments.delete("web", &DeleteParams::default()).await));
+    let mut copy: Deployment = serde_json::from_value(json!({"metadata": {"name": "new"}})).expect("an object");
+    copy.spec = deployments.get("web").await.expect("reading is allowed").spec;
+    check("creating a workload", refused(&deployments.create(&PostParams::default(), &copy).await));
+    let secrets: Api<Secret> = Api::namespaced(thief.clone(), namespace);
+    check("reading secrets", refused(&secrets.list(&ListParams::default()).await));
+    let pods: Api<Pod> = Api::namespaced(thief.clone(), namespace);
+    check("deleting pods", refused(&pods.delete("any", &DeleteParams::default()).await));
+    check("evicting pods", refused(&pods.evict("any", &kube::api::EvictParams::default()).await));
+    let roles: Api<ClusterRole> = Api::all(thief.clone());
+    let grant = Patch::Merge(json!({"rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}));
+    check("widening its own role", refused(&roles.patch("trimtab-trimtab", &params, &grant).await));
+    let bindings: Api<ClusterRoleBinding> = Api::all(thief.clone());
+    check("reading role bindings", refused(&bindings.list(&ListParams::default()).await));
+    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(thief.clone());
+    check("patching nodes", refused(&nodes.patch("n1", &params, &invite).await));
+    let leases: Api<k8s_openapi::api::coordination::v1::Lease> = Api::namespaced(thief.clone(), "kube-system");
+    check("other leases", refused(&leases.list(&ListParams::default()).await));
+    let namespaces: Api<Namespace> = Api::all(thief.clone());
+    check("deleting a namespace", refused(&namespaces.delete(namespace, &DeleteParams::default()).await));
+}
+
+fn refused<T>(answer: &Result<T, kube::Error>) -> bool {
+    matches!(answer, Err(kube::Error::Api(status)) if status.code == 403)
+}
+
+fn spec_and_metadata(deployment: &Deployment) -> Value {
+    let metadata = &deployment.metadata;
+    json!({"spec": deployment.spec, "labels": metadata.labels, "annotations": metadata.annotations, "finalizers": metadata.finalizers})
+}
+
+#[tokio::test]
+async fn the_daemonset_scales_a_workload_with_exactly_its_permissions() {
+    let Some(cluster) = Cluster::find("the DaemonSet").await else { return };
+    if !cluster.is_testbed("the DaemonSet runs as pods") || cluster.prometheus_for_pods.is_none() {
+        return;
+    }
+    let mut world = World::with_service(&cluster, "e2e-install", 2, &[]).await;
+    world.load(150).await;
+    let mark = cluster.audit_mark();
+    let _install = Install::apply(&cluster, OWN).await;
+    let agents: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), "trimtab");
+    until("an agent is ready on every node", 90, async || {
+        let status = agents.get("trimtab").await.ok()?.status?;
+        (status.desired_number_scheduled > 0 && status.number_ready == status.desired_number_scheduled).then_some(())
+    })
+    .await;
+    let policy = world.policy("own", "");
+    world.apply(&policy_map(&policy)).await;
+    until("the workload is scaled out", 90, async || (world.replicas().await.0 >= 4).then_some(())).await;
+
+    let said = cli(&cluster, &["status"]);
+    assert!(said.contains("e2e-install/deployment/web") && said.contains("own"), "{said}");
+    let said = cli(&cluster, &["explain", "e2e-install/web"]);
+    assert!(said.contains("Because") && said.contains("Demand"), "{said}");
+    let past = cli(&cluster, &["explain", "e2e-install/web", "--at", "5s"]);
+    assert!(past.contains("Because"), "{past}");
+
+    let refused: Vec<Audited> = cluster
+        .audited(mark)
+        .into_iter()
+        .filter(|entry| entry.is_ours() && entry.response_status.code == 403)
+        .collect();
+    assert!(refused.is_empty(), "its permissions are enough: {refused:?}");
+    restarted_agents_change_nothing(&cluster, &world).await;
+}
+
+/// Every agent is killed at once; the size stays, and somebody writes again.
+async fn restarted_agents_change_nothing(cluster: &Cluster, world: &World) {
+    let before = world.replicas().await.0;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "trimtab");
+    let old: Vec<String> =
+        pods.list(&ListParams::default()).await.expect("pods").iter().map(ResourceExt::name_any).collect();
+    for name in &old {
+        pods.delete(name, &DeleteParams::default().grace_period(0)).await.expect("an administrator may");
+    }
+    until("new agents are ready", 90, async || {
+        let now = pods.list(&ListParams::default()).await.ok()?;
+        let ready = cluster.ready_pods("trimtab", "app.kubernetes.io/name=trimtab").await?;
+        (ready.len() >= old.len() && now.iter().all(|pod| !old.contains(&pod.name_any()))).then_some(())
+    })
+    .await;
+    throughout(20, async || match world.replicas().await.0 {
+        now if now >= before => Ok(()),
+        now => Err(format!("{before} -> {now} replicas by a restart")),
+    })
+    .await;
+}
+
+/// Runs the command line as from a laptop: with the user's kubeconfig, by port-forward.
+fn cli(cluster: &Cluster, arguments: &[&str]) -> String {
+    let output = Command::new(crate::cluster::binary("trimtab"))
+        .args(arguments)
+        .env("KUBECONFIG", &cluster.kubeconfig)
+        .output()
+        .expect("it runs");
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {text}{errors}");
+    text.into_owned()
+}
+
+#[tokio::test]
+async fn each_permission_that_is_taken_away_is_named() {
+    let Some(cluster) = Cluster::find("permissions taken away").await else { return };
+    let scope = cluster.namespace("e2e-verbs").await;
+    let account = json!({"metadata": {"name": "trimtab"}});
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), &scope.name);
+    accounts
+        .create(&PostParams::default(), &serde_json::from_value(account).expect("an account"))
+        .await
+        .expect("created");
+    // What is taken away, and what must be said of it.
+    let rules = [
+        ("pods", json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}), "pods"),
+        (
+            "configmaps",
+            json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}),
+            "configmaps",
+        ),
+        (
+            "deployments",
+            json!({"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"]}),
+            "deployments",
+        ),
+        (
+            "leases",
+            json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}),
+            "lease",
+        ),
+    ];
+    for (missing, _, said) in &rules {
+        let granted: Vec<&Value> =
+            rules.iter().filter(|(name, _, _)| name != missing).map(|(_, rule, _)| rule).collect();
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "trimtab"}, "rules": granted
+        });
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "trimtab"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "trimtab"},
+            "subjects": [{"kind": "ServiceAccount", "name": "trimtab", "namespace": scope.name}]
+        });
+        cluster.apply(&scope.name, &role.to_string()).await;
+        cluster.apply(&scope.name, &binding.to_string()).await;
+        let token = accounts
+            .create_token_request("trimtab", &PostParams::default(), &TokenRequest::default())
+            .await
+            .expect("a token")
+            .status
+            .expect("a token has a status")
+            .token;
+        let agent = crate::world::Agent::bare(&cluster, &scope.name, &token);
+        let troubles = until(&format!("without {missing} it says so"), 60, async || {
+            let troubles = agent.report().await?.troubles;
+            troubles.values().any(|text| text.contains("not allowed") && text.contains(said)).then_some(troubles)
+        })
+        .await;
+        assert!(troubles.values().any(|text| text.contains("grant")), "and what to do: {troubles:?}");
+    }
+}
