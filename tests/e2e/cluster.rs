@@ -81,7 +81,10 @@ impl Cluster {
     /// Applies every object of a YAML text, in `namespace` where it has one and names none.
     pub(crate) async fn apply(&self, namespace: &str, yaml: &str) {
         for document in yaml.split("\n---") {
-            let Ok(object) = kube_yaml(document) else { continue };
+            if document.lines().all(|line| line.is_empty() || line.starts_with('#') || line == "---") {
+                continue;
+            }
+            let object = kube_yaml(document).unwrap_or_else(|error| panic!("{error}:\n{document}"));
             let types = object.types.clone().expect("an object has a type");
             let gvk = GroupVersionKind::try_from(&types).expect("an object has a kind");
             let (resource, capabilities) =

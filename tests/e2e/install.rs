@@ -30,20 +30,25 @@ async fn as_trimtab(cluster: &Cluster) -> Client {
     Client::try_from(config).expect("a client")
 }
 
+/// There is one namespace `trimtab` in a cluster: the tests that install take turns.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Applies an install, and takes all of it away again when dropped.
 struct Install {
     cluster: Cluster,
     path: &'static str,
+    _turn: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Install {
     async fn apply(cluster: &Cluster, path: &'static str) -> Self {
+        let turn = TURN.lock().await;
         let prometheus = cluster.prometheus_for_pods.clone().unwrap_or_else(|| cluster.prometheus.clone());
         let text = manifests(path)
             .replace("http://prometheus.monitoring:9090", &prometheus)
             .replace("trimtab.dev/trimtab:0.1.0", "trimtab.dev/trimtab:dev");
         cluster.apply("trimtab", &text).await;
-        Self { cluster: cluster.clone(), path }
+        Self { cluster: cluster.clone(), path, _turn: turn }
     }
 }
 
@@ -121,7 +126,9 @@ async fn a_stolen_token_can_set_replicas_within_steps_where_invited_and_nothing_
     let scope = cluster.namespace("e2e-attack").await;
     for kind in ["Deployment", "StatefulSet"] {
         cluster.apply(&scope.name, &victim(kind, "web")).await;
-        cluster.apply(&scope.name, &victim(kind, "uninvited").replace("trimtab.dev/mode: own", "x: y")).await;
+        cluster
+            .apply(&scope.name, &victim(kind, "uninvited").replace("trimtab.dev/mode: own", "example.com/owner: shop"))
+            .await;
     }
     let thief = as_trimtab(&cluster).await;
     let admin: Api<Deployment> = Api::namespaced(cluster.client.clone(), &scope.name);
