@@ -29,7 +29,7 @@ const LONGEST: usize = 64 << 10;
 /// Workloads in one document.
 const MOST: usize = 1_000;
 /// No workload has more replicas than Kubernetes supports pods in a whole cluster.
-const MOST_REPLICAS: f64 = 150_000.0;
+const MOST_REPLICAS: u32 = 150_000;
 /// Misses where a policy names none: the benchmark's objective. One half-minute in 200.
 const MISSES: Ratio = Ratio::permille(5);
 /// Scale-down stabilization window where a policy names none: the default of the horizontal pod autoscaler.
@@ -134,66 +134,91 @@ pub struct Parsed {
 
 /// Reads a document. `check` says what is odd about a `PromQL` expression. Total: any bytes give workloads or problems.
 pub fn parse(document: &Document<'_>, check: &dyn Fn(&str) -> Vec<String>) -> Parsed {
-    let mut reading =
-        Reading { document: *document, check, findings: Findings::default(), warnings: Findings::default() };
-    let workloads = reading.document();
-    let mut problems = reading.findings.0;
-    problems.sort();
-    problems.dedup();
+    let mut reading = Reading {
+        document: *document,
+        check,
+        findings: Findings::default(),
+        warnings: Findings::default(),
+        targets: Vec::new(),
+    };
+    let Some(root) = reading.read() else {
+        return Parsed { problems: reading.findings.0, ..Parsed::default() };
+    };
+    let workloads = reading.workloads(&root);
+    let (mut problems, mut warnings) = (reading.findings.0, reading.warnings.0);
+    if !problems.is_empty() || !warnings.is_empty() {
+        let paths = node::paths(&root);
+        for problem in problems.iter_mut().chain(&mut warnings) {
+            problem.path = paths.get(&problem.place).cloned().unwrap_or_default();
+        }
+    }
+    for found in [&mut problems, &mut warnings] {
+        found.sort();
+        // What an alias repeats is said once.
+        found.dedup();
+    }
     let workloads = if problems.is_empty() { workloads } else { Vec::new() };
-    Parsed { workloads, problems, warnings: reading.warnings.0 }
+    Parsed { workloads, problems, warnings }
 }
-
-const START: Place = Place { line: 1, column: 1 };
 
 struct Reading<'a> {
     document: Document<'a>,
     check: &'a dyn Fn(&str) -> Vec<String>,
     findings: Findings,
     warnings: Findings,
+    /// Every target, also of a workload in which something else is wrong.
+    targets: Vec<(Target, Place)>,
 }
 
 impl Reading<'_> {
-    fn document(&mut self) -> Vec<Workload> {
+    fn read(&mut self) -> Option<At<Node>> {
         let size = self.document.text.len();
         if size > LONGEST {
             let cure = format!("at most {} KiB: split it into several documents", LONGEST >> 10);
-            self.findings.add(START, "TT-C01", format!("the document has {size} bytes"), cure);
+            self.findings.add(Place::START, "TT-C01", format!("the document has {size} bytes"), cure);
+            return None;
+        }
+        let text = match std::str::from_utf8(self.document.text) {
+            Ok(text) => text,
+            Err(error) => {
+                let before = self.document.text.get(..error.valid_up_to()).unwrap_or_default();
+                let line = before.split(|byte| *byte == b'\n').count();
+                let place = Place { line: u32::try_from(line).unwrap_or(u32::MAX), ..Place::START };
+                self.findings.add(place, "TT-C01", "this line is not UTF-8", "save the document as UTF-8");
+                return None;
+            }
+        };
+        match node::read(text) {
+            Ok(root) => Some(root),
+            Err((place, code, what, cure)) => {
+                self.findings.add(place, code, what, cure);
+                None
+            }
+        }
+    }
+
+    fn workloads(&mut self, root: &At<Node>) -> Vec<Workload> {
+        const NOTHING: &str = "it selects nothing; if that is meant, write `workloads: []`";
+        if matches!(root.value, Node::Null) {
+            self.warnings.add(Place::START, "TT-C20", "the document is empty", NOTHING);
             return Vec::new();
         }
-        let Ok(text) = std::str::from_utf8(self.document.text) else {
-            self.findings.add(START, "TT-C01", "the document is not UTF-8", "save it as UTF-8");
+        let Node::Map(entries) = &root.value else {
+            let what = format!("the document is {}", root.value.kind());
+            self.findings.add(Place::of(root), "TT-C02", what, "expected a list under `workloads:`");
             return Vec::new();
         };
-        let root: At<Node> = match serde_saphyr::from_str(text) {
-            Ok(root) => root,
-            Err(error) => {
-                let place = error.location().map_or(START, |at| Place {
-                    line: u32::try_from(at.line()).unwrap_or(1).max(1),
-                    column: u32::try_from(at.column()).unwrap_or(1).max(1),
-                });
-                // The library's message repeats the place before and the snippet after what is wrong.
-                let message = error.to_string();
-                let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or("unreadable");
-                let place_ends =
-                    line.find("column ").and_then(|at| line.get(at..)?.find(": ").map(|colon| at + colon + 2));
-                let what = place_ends.and_then(|at| line.get(at..)).unwrap_or(line).to_owned();
-                self.findings.add(place, "TT-C01", what, "expected YAML with a list under `workloads:`");
-                return Vec::new();
-            }
-        };
-        let Some(fields) = Fields::of(&root, "document", &["workloads"], &mut self.findings) else { return Vec::new() };
-        let Some(list) = fields.get("workloads") else {
-            if !matches!(&root.value, Node::Map(entries) if entries.iter().any(|(key, _)| key.value == "workloads")) {
-                self.findings.add(
-                    START,
-                    "TT-C04",
-                    "the document has no `workloads`",
-                    "expected a list under `workloads:`; `workloads: []` selects nothing",
-                );
-            }
+        if let [(key, value)] = entries.as_slice()
+            && key.value == "workloads"
+            && matches!(value.value, Node::Null)
+        {
+            // What a template renders that has nothing to list.
+            self.warnings.add(Place::of(key), "TT-C20", "`workloads` has no value", NOTHING);
             return Vec::new();
-        };
+        }
+        let Some(fields) = Fields::of(root, "document", &["workloads"], &mut self.findings) else { return Vec::new() };
+        let example = "[]`, or a list of workloads: `- target: shop/deployment/checkout";
+        let Some(list) = fields.required("workloads", example, &mut self.findings) else { return Vec::new() };
         let Node::List(items) = &list.value else {
             self.findings.add(
                 Place::of(list),
@@ -216,22 +241,18 @@ impl Reading<'_> {
             self.warnings.add(Place::of(list), "TT-C20", "`workloads` is empty", "this document selects nothing");
         }
         let workloads: Vec<Workload> = items.iter().filter_map(|item| self.workload(item)).collect();
-        self.duplicates(&workloads);
+        self.duplicates();
         workloads
     }
 
-    fn duplicates(&mut self, workloads: &[Workload]) {
+    fn duplicates(&mut self) {
         let mut first: BTreeMap<&Target, Place> = BTreeMap::new();
-        for workload in workloads {
-            let place = workload.origin.place;
-            if let Some(earlier) = first.insert(&workload.target, place) {
-                let what = format!("{} is named twice", workload.target);
-                self.findings.add(
-                    place,
-                    "TT-C08",
-                    what,
-                    format!("keep one of the two; the other stands in line {}", earlier.line),
-                );
+        for (target, place) in &self.targets {
+            if let Some(earlier) = first.get(target) {
+                let cure = format!("keep one of the two; the other stands in line {}", earlier.line);
+                self.findings.add(*place, "TT-C08", format!("{target} is named twice"), cure);
+            } else {
+                first.insert(target, *place);
             }
         }
     }
@@ -252,7 +273,7 @@ impl Reading<'_> {
         let slo = fields.required("slo", "{ target: 200ms }", &mut self.findings).and_then(|node| self.slo(node));
         let protect = fields.get("protect").map_or(Some(Vec::new()), |node| self.protect(node));
         let stabilization = fields.get("stabilization").map_or(Some(STABILIZATION), |node| {
-            let expected = "a duration such as 5m, at most 24h";
+            let expected = "a duration with its unit, at most 24h, such as 5m";
             let read = |node: &Node| walk::duration(node).filter(|seconds| (0.0..=86_400.0).contains(seconds));
             walk::quantity(node, "stabilization", expected, read, &mut self.findings).and_then(Seconds::new)
         });
@@ -262,7 +283,7 @@ impl Reading<'_> {
         };
         let prometheus = match fields.get("prometheus") {
             None => Some(None),
-            Some(node) => walk::text(node, "prometheus", "infra", &mut self.findings).map(|name| Some(name.to_owned())),
+            Some(node) => walk::name(node, "prometheus", "infra", &mut self.findings).map(|name| Some(name.to_owned())),
         };
         let ((capacity, capacity_query), (objective, latency), protect) = (capacity?, slo?, protect?);
         let policy = Policy {
@@ -304,7 +325,18 @@ impl Reading<'_> {
                 );
                 None
             }
-            _ => Some(target),
+            _ => {
+                if let Some(plural) = target.kind.meant() {
+                    let what = format!("`{}` looks like a singular", target.kind);
+                    let cure = "the API knows resources by their plural; see `kubectl api-resources`";
+                    self.warnings.add(Place::of(node), "TT-C22", what, cure);
+                    if let Some(warning) = self.warnings.0.last_mut() {
+                        warning.meant = Some(plural);
+                    }
+                }
+                self.targets.push((target.clone(), Place::of(node)));
+                Some(target)
+            }
         }
     }
 
@@ -313,7 +345,8 @@ impl Reading<'_> {
         let mut bound = |name: &str, example: &str| {
             let node = fields.required(name, example, &mut self.findings)?;
             let whole = |node: &Node| {
-                walk::number(node).filter(|number| number.fract() == 0.0 && (1.0..=MOST_REPLICAS).contains(number))
+                walk::number(node)
+                    .filter(|number| number.fract() == 0.0 && (1.0..=f64::from(MOST_REPLICAS)).contains(number))
             };
             let number = walk::quantity(node, name, "a whole number from 1 to 150000", whole, &mut self.findings)?;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in range")]
@@ -329,7 +362,7 @@ impl Reading<'_> {
         bounds
     }
 
-    fn query_of(&mut self, node: &At<Node>, name: &str, known: &[&str]) -> Option<String> {
+    fn query_of(&mut self, node: &At<Node>, name: &str, known: &[&'static str]) -> Option<String> {
         let fields = Fields::of(node, name, known, &mut self.findings)?;
         let query = fields.required("query", "'sum(rate(...[1m]))'", &mut self.findings)?;
         self.query(query)
@@ -373,7 +406,13 @@ impl Reading<'_> {
         let fields = Fields::of(node, "slo", &["query", "target", "misses"], &mut self.findings)?;
         let latency = fields.required("target", "200ms", &mut self.findings).and_then(|node| {
             let sane = |node: &Node| walk::duration(node).filter(|seconds| *seconds >= 0.001 && *seconds <= 3_600.0);
-            walk::quantity(node, "target", "a duration from 1ms to 1h, such as 200ms", sane, &mut self.findings)
+            walk::quantity(
+                node,
+                "target",
+                "a duration with its unit, from 1ms to 1h, such as 200ms",
+                sane,
+                &mut self.findings,
+            )
         });
         let misses = fields.get("misses").map_or(Some(MISSES), |node| {
             let sane = |node: &Node| walk::share(node).filter(|share| *share > 0.0 && *share < 0.5);
@@ -398,26 +437,31 @@ impl Reading<'_> {
             );
             return None;
         };
-        let all: Vec<Option<(Protection, String)>> = items.iter().map(|item| self.protection(item)).collect();
-        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-        for (protection, _) in all.iter().flatten() {
-            *names.entry(&protection.name).or_default() += 1;
+        let mut names: BTreeMap<&str, Place> = BTreeMap::new();
+        let mut all = Some(Vec::new());
+        for item in items {
+            match (self.protection(item, &mut names), &mut all) {
+                (Some(protection), Some(all)) => all.push(protection),
+                _ => all = None,
+            }
         }
-        for name in names.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name) {
-            self.findings.add(
-                Place::of(node),
-                "TT-C12",
-                format!("`protect` names `{name}` twice"),
-                "give each its own name",
-            );
-        }
-        all.into_iter().collect()
+        all
     }
 
-    fn protection(&mut self, item: &At<Node>) -> Option<(Protection, String)> {
+    fn protection<'a>(
+        &mut self,
+        item: &'a At<Node>,
+        names: &mut BTreeMap<&'a str, Place>,
+    ) -> Option<(Protection, String)> {
         let fields = Fields::of(item, "protect", &["name", "query", "limit"], &mut self.findings)?;
-        let name = fields.required("name", "postgres", &mut self.findings);
-        let name = name.and_then(|node| walk::text(node, "name", "postgres", &mut self.findings)).map(str::to_owned);
+        let name = fields.required("name", "postgres", &mut self.findings).and_then(|node| {
+            let name = walk::name(node, "name", "postgres", &mut self.findings)?;
+            if let Some(earlier) = names.insert(name, Place::of(node)) {
+                let cure = format!("give each its own name; the other stands in line {}", earlier.line);
+                self.findings.add(Place::of(node), "TT-C12", format!("`protect` names `{name}` twice"), cure);
+            }
+            Some(name.to_owned())
+        });
         let query = fields.required("query", "'...'", &mut self.findings).and_then(|node| self.query(node));
         let limit = fields.required("limit", "250ms", &mut self.findings).and_then(|node| {
             let positive = |node: &Node| walk::level(node).filter(|level| *level > 0.0);
@@ -432,7 +476,7 @@ impl Reading<'_> {
         match text.parse() {
             Ok(mode) => Some(mode),
             Err(cure) => {
-                let what = format!("`mode` is `{}`", text.chars().take(40).collect::<String>());
+                let what = format!("`mode` is `{}`", problem::excerpt(text));
                 self.findings.add(Place::of(node), "TT-C13", what, cure);
                 None
             }

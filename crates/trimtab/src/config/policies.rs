@@ -1,6 +1,6 @@
 //! The policies of many documents together: the last good version of each, and no workload named by two.
 
-use super::problem::{render, render_all};
+use super::problem::{render_all, render_warnings};
 use super::{Document, Target, Workload, parse};
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ impl Policies {
     pub fn apply(&mut self, document: &Document<'_>, check: &dyn Fn(&str) -> Vec<String>) -> Applied {
         let parsed = parse(document, check);
         let text = String::from_utf8_lossy(document.text);
-        let warnings = parsed.warnings.iter().map(|warning| render(document.name, &text, "warning", warning)).collect();
+        let warnings = render_warnings(document.name, &text, &parsed.warnings);
         if !parsed.problems.is_empty() {
             return Applied { warnings, rejected: Some(render_all(document.name, &text, &parsed.problems)) };
         }

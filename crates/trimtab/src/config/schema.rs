@@ -1,6 +1,15 @@
 //! The JSON Schema of policies, for editors and for CI.
 
-use schemars::{JsonSchema, schema_for};
+use super::{MOST, MOST_REPLICAS};
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde_json::Value;
+
+/// What the reader takes for a duration, loosely: it takes more spellings, and an editor need not know them.
+const DURATION: &str = r"^\s*([0-9.]+\s*[a-zµ]+\s*)+$";
+/// A name that is repeated in messages, metrics and journals.
+const NAME: &str = r"^[A-Za-z0-9._-]{1,63}$";
 
 /// A document of policies.
 #[derive(JsonSchema)]
@@ -8,7 +17,7 @@ use schemars::{JsonSchema, schema_for};
 #[expect(dead_code, reason = "only its schema is used")]
 struct Policies {
     /// The workloads; an empty list selects nothing.
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = MOST))]
     workloads: Vec<Workload>,
 }
 
@@ -31,10 +40,12 @@ struct Workload {
     /// What must not be overloaded by scaling out.
     protect: Option<Vec<Protection>>,
     /// Scale-down stabilization window; 5m where it is left out.
+    #[schemars(regex(pattern = DURATION), extend("default" = "5m"))]
     stabilization: Option<String>,
     /// Whether decisions are written; what the command line says where it is left out.
     mode: Option<Mode>,
     /// The name of a Prometheus server of --prometheus-sources; the one of --prometheus-url where it is left out.
+    #[schemars(regex(pattern = NAME))]
     prometheus: Option<String>,
 }
 
@@ -44,10 +55,10 @@ struct Workload {
 #[expect(dead_code, reason = "only its schema is used")]
 struct Replicas {
     /// Least.
-    #[schemars(range(min = 1, max = 150_000))]
+    #[schemars(range(min = 1, max = MOST_REPLICAS))]
     min: u32,
     /// Most.
-    #[schemars(range(min = 1, max = 150_000))]
+    #[schemars(range(min = 1, max = MOST_REPLICAS))]
     max: u32,
 }
 
@@ -67,9 +78,9 @@ struct Query {
 #[expect(dead_code, reason = "only its schema is used")]
 enum Capacity {
     /// Requests a second.
-    Rate(#[schemars(range(min = 0.0))] f64),
+    Rate(#[schemars(extend("exclusiveMinimum" = 0))] f64),
     /// An expression that gives requests a second for one replica.
-    Query(String),
+    Query(#[schemars(length(min = 1))] String),
 }
 
 /// A latency objective: in all but `misses` of the half-minutes, 99 of 100 requests end within `target`.
@@ -80,8 +91,10 @@ struct Slo {
     /// An expression that gives the 99th percentile in seconds.
     query: Option<String>,
     /// The promised latency, 1ms to 1h.
+    #[schemars(regex(pattern = DURATION))]
     target: String,
     /// The share of half-minutes that may miss it: a percentage or a number below 0.5; 0.5% where it is left out.
+    #[schemars(extend("default" = "0.5%"))]
     misses: Option<Share>,
 }
 
@@ -96,17 +109,30 @@ enum Share {
     Number(f64),
 }
 
+/// A level in the unit of its query.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Limit {
+    /// A duration such as 250ms, which means seconds, or a percentage such as 80%, which means a share.
+    Text(String),
+    /// A plain number.
+    Number(#[schemars(extend("exclusiveMinimum" = 0))] f64),
+}
+
 /// Something downstream and its limit.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct Protection {
     /// A name for it.
+    #[schemars(regex(pattern = NAME))]
     name: String,
     /// An expression that gives its level.
+    #[schemars(length(min = 1))]
     query: String,
     /// Above this nothing is scaled out into it: a number, a duration (seconds) or a percentage, as the query gives it.
-    limit: Share,
+    limit: Limit,
 }
 
 /// Whether decisions are written.
@@ -123,5 +149,21 @@ enum Mode {
 /// The schema, as text.
 #[must_use]
 pub fn schema() -> String {
-    serde_json::to_string_pretty(&schema_for!(Policies)).unwrap_or_default()
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(without_null));
+    let schema = settings.into_generator().into_root_schema_for::<Policies>();
+    serde_json::to_string_pretty(&schema).unwrap_or_default()
+}
+
+/// A field may be left out, but not be given without a value.
+fn without_null(schema: &mut Schema) {
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            schema.insert("type".into(), only);
+        }
+    }
+    if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+        choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
+    }
 }

@@ -1,5 +1,6 @@
 //! What is scaled: `namespace/kind/name`.
 
+use super::problem::excerpt;
 use std::fmt;
 use std::str::FromStr;
 
@@ -48,7 +49,7 @@ impl FromStr for Target {
     /// `namespace/kind/name`, or `namespace/name` for a deployment.
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let error = |what: String, cure: &str| TargetError { what, cure: cure.to_owned() };
-        let shown: String = text.chars().take(80).collect();
+        let shown = excerpt(text);
         let (namespace, kind, name) = match text.split('/').collect::<Vec<_>>().as_slice() {
             [namespace, name] => (*namespace, "deployment", *name),
             [namespace, kind, name] => (*namespace, *kind, *name),
@@ -75,20 +76,35 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let kind = text.to_lowercase();
-        let known = KNOWN.iter().find(|(_, names)| names.contains(&kind.trim_end_matches(".apps")));
+        // Also as `kubectl api-resources` and `kubectl get` name them: deployments.apps, deployments.v1.apps.
+        let bare = kind.strip_suffix(".v1.apps").or_else(|| kind.strip_suffix(".apps")).unwrap_or(&kind);
+        let known = KNOWN.iter().find(|(_, names)| names.contains(&bare));
         if let Some((resource, _)) = known {
             return Ok(Self { resource: (*resource).to_owned(), group: Some("apps".to_owned()) });
         }
         match kind.split_once('.') {
-            Some((resource, group)) if is_label(resource) && is_name(group) => {
+            Some((resource, group)) if is_label(resource) && is_name(group) && group != "apps" => {
                 Ok(Self { resource: resource.to_owned(), group: Some(group.to_owned()) })
             }
             _ => Err(TargetError {
-                what: format!("`{}` is no kind that can be scaled", text.chars().take(80).collect::<String>()),
+                what: format!("`{}` is no kind that can be scaled", excerpt(text)),
                 cure: "expected deployment, statefulset, replicaset, or resource.group such as rollouts.argoproj.io"
                     .to_owned(),
             }),
         }
+    }
+}
+
+impl Kind {
+    /// The plural that was probably meant, where the resource looks like a singular: `rollout.argoproj.io`.
+    pub(super) fn meant(&self) -> Option<String> {
+        let plural = if self.resource.ends_with('y') {
+            format!("{}ies", self.resource.trim_end_matches('y'))
+        } else {
+            format!("{}s", self.resource)
+        };
+        let group = self.group.as_deref()?;
+        (!self.resource.ends_with('s')).then(|| format!("{plural}.{group}"))
     }
 }
 
@@ -122,6 +138,7 @@ impl fmt::Display for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_target_reads_back_as_it_is_written() {
@@ -129,7 +146,26 @@ mod tests {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
         assert_eq!("shop/checkout".parse::<Target>().unwrap().to_string(), "shop/deployment/checkout");
-        assert_eq!("shop/Deployments.apps/web".parse::<Target>().unwrap().to_string(), "shop/deployment/web");
+        for same in ["shop/Deployments.apps/web", "shop/deployments.v1.apps/web", "shop/deploy/web"] {
+            assert_eq!(same.parse::<Target>().unwrap().to_string(), "shop/deployment/web");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_target_is_printed_so_that_it_reads_back(text in "[a-z-]{1,4}/([a-z.-]{1,16}/)?[a-z0-9.-]{1,8}") {
+            if let Ok(target) = text.parse::<Target>() {
+                prop_assert_eq!(target.to_string().parse::<Target>(), Ok(target));
+            }
+        }
+    }
+
+    #[test]
+    fn a_singular_is_told_from_a_plural() {
+        let meant = |kind: &str| kind.parse::<Kind>().unwrap().meant();
+        assert_eq!(meant("rollout.argoproj.io"), Some("rollouts.argoproj.io".into()));
+        assert_eq!(meant("proxy.example.org"), Some("proxies.example.org".into()));
+        assert_eq!((meant("rollouts.argoproj.io"), meant("deploy")), (None, None));
     }
 
     #[test]
@@ -143,6 +179,7 @@ mod tests {
             "shop/deployment/-x",
             "/deployment/x",
             "shop/deployment/",
+            "shop/daemonset.apps/x",
         ] {
             let error = text.parse::<Target>().unwrap_err();
             assert!(!error.what.is_empty() && !error.cure.is_empty(), "{text}");

@@ -50,6 +50,12 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((workload.policy.objective.misses, workload.policy.capacity), (MISSES, Capacity::Measured));
 }
 
+/// What is said of each mistake, under the mistake.
+fn said_of_each(mistakes: &[(&str, &str)]) -> String {
+    let one = |(from, to): &(&str, &str)| format!("# {from:?} -> {to:?}\n{}\n", said(from, to));
+    mistakes.iter().map(one).collect::<Vec<String>>().join("\n")
+}
+
 #[test]
 fn each_mistake_is_named_with_its_place_and_its_cure() {
     let mistakes = [
@@ -83,9 +89,51 @@ fn each_mistake_is_named_with_its_place_and_its_cure() {
         ("    replicas: {", "    replicas: {{"),
         ("    mode: own", "   mode: own"),
     ];
-    let all: Vec<String> =
-        mistakes.iter().map(|(from, to)| format!("# {from:?} -> {to:?}\n{}\n", said(from, to))).collect();
-    insta::assert_snapshot!(all.join("\n"));
+    insta::assert_snapshot!(said_of_each(&mistakes));
+}
+
+#[test]
+fn mistakes_of_yaml_and_of_templates_are_named_too() {
+    let mistakes = [
+        ("    mode: own\n", "    mode: own\n---\nworkloads: []\n"),
+        ("    mode: own\n", "    mode: own\n    slo: { target: 1s }\n"),
+        ("    mode: own\n", "    mode: own\n  - target: shop/checkout\n    replicas: {}\n"),
+        ("    mode: own", "\tmode: own"),
+        ("min: 3", "min: {{ .Values.min }}"),
+        ("min: 3", "min: \"3\""),
+        ("min: 3", "min: 1e300"),
+        ("    replicas: {", "    replicas: !!binary {"),
+        ("mode: own", "mode:"),
+        ("mode: own", "prometheus: infra/eu"),
+        ("query: 'up'", "query: y"),
+        ("query: 'up'", "query: 5"),
+        ("query: 'up'", "query: *up"),
+        ("limit: 250ms }", "limit: 250ms }, { name: postgres, query: up, limit: 0 }"),
+        ("name: postgres", "name: \"post\\e[31mgres\\n\""),
+        (
+            "postgres, query: 'up', limit: 250ms",
+            "postgres, query: 'max(pg_stat_activity_count{namespace=\"shop\", state=\"active\"})', limit: 250ms, burst: 2",
+        ),
+        ("workloads:\n", "- workloads:\n"),
+    ];
+    insta::assert_snapshot!(said_of_each(&mistakes));
+}
+
+#[test]
+fn what_is_probably_not_meant_is_a_warning_and_no_more() {
+    for (text, warned) in [
+        ("", "TT-C20"),
+        ("# all gone\n", "TT-C20"),
+        ("workloads:\n", "TT-C20"),
+        ("workloads: []\n", "TT-C20"),
+        (&GOOD.replace("deployment", "rollout.argoproj.io"), "did you mean `rollouts.argoproj.io`?"),
+        (&GOOD.replace("sum(rate(", "rate(sum("), "(workloads[0].demand.query)"),
+    ] {
+        let applied = apply(text.as_bytes(), None);
+        assert_eq!(applied.rejected, None, "{text}");
+        assert!(applied.warnings.len() == 1 && applied.warnings[0].contains(warned), "{:?}", applied.warnings);
+    }
+    assert_eq!(apply(format!("\u{feff}{}", GOOD.replace('\n', "\r\n")).as_bytes(), None).rejected, None);
 }
 
 #[test]
@@ -131,17 +179,102 @@ fn a_wrong_version_leaves_the_last_good_one_in_force() {
 }
 
 #[test]
-fn bombs_and_oversize_are_refused() {
+fn a_bomb_is_refused_by_name() {
     let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
     for (letter, before) in ('b'..='i').zip('a'..='h') {
         let list = vec![format!("*{before}"); 7].join(", ");
         bomb = format!("{bomb}{letter}: &{letter} [{list}]\n");
     }
     bomb.push_str("workloads: *i\n");
-    assert!(apply(bomb.as_bytes(), None).rejected.is_some());
+    let flood = format!("x: &x [{}]\nworkloads: [{}]\n", "1,".repeat(3_000), "*x,".repeat(3_000));
+    for text in [bomb, flood] {
+        let said = apply(text.as_bytes(), None).rejected.unwrap();
+        assert!(said.contains("too many values"), "{said}");
+    }
     assert!(apply(&vec![b' '; LONGEST + 1], None).rejected.unwrap().contains("65537 bytes"));
-    assert!(apply("[".repeat(10_000).as_bytes(), None).rejected.is_some());
-    assert!(apply(b"\xff\xfe", None).rejected.unwrap().contains("UTF-8"));
+    assert!(apply(b"workloads:\n\xff\xfe", None).rejected.unwrap().contains("policy.yaml:2:1"));
+}
+
+#[test]
+fn no_depth_costs_more_stack_than_a_thread_has() {
+    // Half of what a thread has by default. A thread that runs out of it ends the process, and with it this test.
+    let deep = |depth: usize| {
+        let block = (0..depth).map(|level| " ".repeat(level) + "a:\n").collect::<String>();
+        [
+            block,
+            "{a: ".repeat(depth) + "1" + &"}".repeat(depth),
+            "[".repeat(depth) + &"]".repeat(depth),
+            "- ".repeat(depth),
+        ]
+    };
+    let reading = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+        for depth in [5, 11, 12, 13, 50, 200, 300] {
+            for text in deep(depth) {
+                assert!(apply(text.as_bytes(), None).rejected.is_some(), "{depth} levels");
+            }
+        }
+        apply("[".repeat(60_000).as_bytes(), None).rejected.unwrap()
+    });
+    assert!(reading.unwrap().join().unwrap().contains("nested too deeply"));
+}
+
+#[test]
+fn thousands_of_problems_make_no_thousands_of_lines() {
+    let said = apply(format!("workloads:\n{}", "- {}\n".repeat(999)).as_bytes(), None).rejected.unwrap();
+    assert!(
+        said.contains("4995 problems in policy.yaml; the first 50 are shown") && said.len() < 10_000,
+        "{}",
+        said.len()
+    );
+}
+
+/// The object schemas of the published schema by the path at which a policy has them.
+fn objects_of_the_schema() -> Vec<(&'static str, serde_json::Value)> {
+    let root: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+    let of = |name: &str| root["$defs"][name].clone();
+    vec![
+        ("workloads[0]", of("Workload")),
+        ("workloads[0].replicas", of("Replicas")),
+        ("workloads[0].demand", of("Query")),
+        ("workloads[0].slo", of("Slo")),
+        ("workloads[0].protect[0]", of("Protection")),
+    ]
+}
+
+#[test]
+fn the_schema_has_the_fields_that_are_read_and_requires_those_that_are_required() {
+    let good: serde_json::Value = serde_saphyr::from_str(GOOD).unwrap();
+    for (path, object) in objects_of_the_schema() {
+        let pointer = format!("/{}", path.replace("[0]", "/0").replace('.', "/"));
+        let verdict = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
+            let mut document = good.clone();
+            change(document.pointer_mut(&pointer).unwrap().as_object_mut().unwrap());
+            apply(document.to_string().as_bytes(), None).rejected.unwrap_or_default()
+        };
+        // The reader says which fields it knows when it meets one that it does not know.
+        let said = verdict(&|fields| drop(fields.insert("qqqqqqqqqq".into(), 1.into())));
+        let known = said.split("expected one of: ").nth(1).unwrap().lines().next().unwrap();
+        let mut known: Vec<&str> = known.split(", ").collect();
+        known.sort_unstable();
+        let properties: Vec<&String> = object["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(properties, known, "{path}");
+        assert_eq!(object["additionalProperties"], false, "{path}");
+        for field in known {
+            let refused = verdict(&|fields| drop(fields.remove(field))).contains("TT-C04");
+            let required = object["required"].as_array().unwrap().iter().any(|name| name == field);
+            assert_eq!(refused, required, "{path}.{field}");
+        }
+    }
+}
+
+#[test]
+fn every_code_is_documented_and_every_documented_code_exists() {
+    let codes = |text: &str| -> std::collections::BTreeSet<String> {
+        text.match_indices("TT-C").map(|(at, _)| text[at..].chars().take(6).collect()).collect()
+    };
+    let sources = [include_str!("mod.rs"), include_str!("walk.rs"), include_str!("node.rs")].concat();
+    let documentation = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/policy.md")).unwrap();
+    assert_eq!(codes(&sources), codes(&documentation));
 }
 
 #[test]
@@ -162,10 +295,53 @@ fn the_examples_of_the_documentation_are_accepted() {
     }
 }
 
+/// Pieces that documents are made of, so that random texts get past the first bracket.
+const PIECES: [&str; 32] = [
+    "workloads:",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "- ",
+    "target: ",
+    "shop/web",
+    "replicas: ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "min: ",
+    "max: ",
+    "3",
+    "-1",
+    "1e999",
+    ".nan",
+    "slo: ",
+    "query: ",
+    "'sum(x)'",
+    "200ms",
+    "0.5%",
+    "&a ",
+    "*a",
+    "<<: ",
+    "\t",
+    "\"\\e[2J\\n",
+    "\"",
+    "---\n",
+    "\u{202e}",
+];
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        apply(&bytes, None);
+        sound(&bytes)?;
+    }
+
+    #[test]
+    fn nothing_that_is_made_of_the_right_pieces_makes_it_panic(
+        pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..60),
+    ) {
+        sound(pieces.concat().as_bytes())?;
     }
 
     #[test]
@@ -174,7 +350,30 @@ proptest! {
         let at = at.min(text.len() - 1);
         text[at] = letter;
         text.drain(at..(at + cut).min(text.len()));
-        let applied = apply(text.iter().collect::<String>().as_bytes(), None);
-        prop_assert!(applied.rejected.is_none_or(|said| said.contains("policy.yaml:")));
+        sound(text.iter().collect::<String>().as_bytes())?;
     }
+}
+
+/// What holds whatever the document is: it gives workloads or problems, and nothing of it acts on who reads about it.
+fn sound(text: &[u8]) -> Result<(), TestCaseError> {
+    let parsed = parse(&Document { name: "policy.yaml", namespace: None, text }, &|_| Vec::new());
+    prop_assert!(parsed.problems.is_empty() || parsed.workloads.is_empty());
+    for workload in &parsed.workloads {
+        prop_assert!(workload.policy.objective.latency.get() > 0.0 && workload.policy.objective.misses.get() > 0.0);
+        prop_assert_eq!(workload.target.to_string().parse::<Target>(), Ok(workload.target.clone()));
+        prop_assert_eq!(workload.policy.protect.len(), workload.queries.protect.len());
+    }
+    let applied = apply(text, None);
+    for said in applied.warnings.iter().chain(&applied.rejected) {
+        prop_assert!(said.contains("policy.yaml"), "{}", said);
+        let acts = |letter: char| (letter.is_control() && letter != '\n') || letter == '\u{202e}';
+        prop_assert!(!said.contains(acts), "{:?}", said);
+        // Nothing that a document holds begins a line of its own: each begins as the layout has it.
+        let ours = |line: &str| {
+            ["error[", "warning[", " "].iter().any(|start| line.starts_with(start))
+                || line.starts_with(|first: char| first.is_ascii_digit())
+        };
+        prop_assert!(said.lines().all(ours), "{}", said);
+    }
+    Ok(())
 }
