@@ -50,7 +50,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .output()
         .expect("cargo is there");
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let packages = metadata["packages"].as_array().expect("packages");
+    let packages = metadata.get("packages").and_then(serde_json::Value::as_array).expect("packages");
     let name = |value: &serde_json::Value| value["name"].as_str().unwrap_or_default().to_owned();
     packages
         .iter()
@@ -207,12 +207,14 @@ fn every_file_is_compiled() {
             if stem == "mod" { (top, directory.parent().unwrap_or(directory)) } else { (stem, directory) };
         // Beside `tests/` every file is a root of its own.
         let beside = std::fs::read_dir(folder).expect("a folder").filter_map(|entry| Some(entry.ok()?.path()));
-        let parents: Vec<PathBuf> = beside.filter(|file| file.extension().is_some_and(|extension| extension == "rs")).collect();
+        let parents: Vec<PathBuf> =
+            beside.filter(|file| file.extension().is_some_and(|extension| extension == "rs")).collect();
         let own = folder.with_extension("rs");
-        let declared = parents.iter().chain([&own]).filter(|parent| parent.exists() && **parent != path).any(|parent| {
-            let text = text(parent);
-            text.lines().any(|line| line.trim_end().ends_with(&format!("mod {name};")))
-        });
+        let declared =
+            parents.iter().chain([&own]).filter(|parent| parent.exists() && **parent != path).any(|parent| {
+                let text = text(parent);
+                text.lines().any(|line| line.trim_end().ends_with(&format!("mod {name};")))
+            });
         if !declared {
             found.push(shown(&path));
         }

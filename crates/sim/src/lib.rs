@@ -1,1 +1,9 @@
 //! The plant: a simulated service that the decision is tried on.
+//!
+//! [`service`] is the service of the benchmark, a discrete-event M/M/c queue; [`workload`] reads the course of its demand; [`run`]
+//! puts a policy in charge of it, tick by tick, and scores what came of it. The policy is [`trimtab_core::decide`] itself:
+//! nothing here knows how it thinks, and it sees nothing here but what a controller in a cluster sees.
+
+pub mod run;
+pub mod service;
+pub mod workload;
