@@ -121,7 +121,7 @@ async fn shadow_writes_nothing_at_all() {
 #[tokio::test]
 async fn a_slow_database_is_not_scaled_out_into() {
     let Some(cluster) = Cluster::find("slow database").await else { return };
-    let mut world = World::with_service(&cluster, "e2e-protect", 3, &[]).await;
+    let mut world = World::empty(&cluster, "e2e-protect").await;
     world.apply(DATABASE).await;
     until("the database is ready", 60, async || {
         cluster.ready_pods(world.namespace(), "app=db").await.filter(|pods| !pods.is_empty())
@@ -129,11 +129,12 @@ async fn a_slow_database_is_not_scaled_out_into() {
     .await;
     let pods = cluster.ready_pods(world.namespace(), "app=db").await.expect("it was ready");
     let database = format!("http://{}:8080", pods.first().expect("one pod"));
+    world.start_service(3, &["--database-url", "http://$(DB_SERVICE_HOST):8080"]).await;
     tune(&database, "400ms").await;
     world.load(60).await;
     let namespace = world.namespace().to_owned();
     let protect = format!(
-        "    protect: [{{ name: database, query: 'avg(database_latency_setting_seconds{{namespace=\"{namespace}\"}})', limit: 250ms }}]\n"
+        "    protect: [{{ name: database, query: 'sum(rate(reference_database_seconds_sum{{namespace=\"{namespace}\"}}[15s])) / sum(rate(reference_database_seconds_count{{namespace=\"{namespace}\"}}[15s]))', limit: 250ms }}]\n"
     );
     let agent = world.trimtab(&world.policy("own", &protect));
     agent
@@ -172,6 +173,11 @@ async fn tune(database: &str, latency: &str) {
 }
 
 const DATABASE: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {selector: {app: db}, ports: [{port: 8080}]}
+---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: db, labels: {app: db}}

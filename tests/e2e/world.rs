@@ -65,12 +65,21 @@ struct Load {
 impl World {
     /// A namespace with `replicas` of the reference service, ready; `flags` go to the service.
     pub(crate) async fn with_service(cluster: &Cluster, name: &str, replicas: u32, flags: &[&str]) -> Self {
-        let scope = cluster.namespace(name).await;
-        let world =
-            Self { cluster: cluster.clone(), scope, directory: tempfile::tempdir().expect("a directory"), load: None };
-        world.apply(&service(replicas, flags)).await;
-        world.until_ready(replicas, 60).await;
+        let world = Self::empty(cluster, name).await;
+        world.start_service(replicas, flags).await;
         world
+    }
+
+    /// A namespace with nothing in it.
+    pub(crate) async fn empty(cluster: &Cluster, name: &str) -> Self {
+        let scope = cluster.namespace(name).await;
+        Self { cluster: cluster.clone(), scope, directory: tempfile::tempdir().expect("a directory"), load: None }
+    }
+
+    /// `replicas` of the reference service, ready; `flags` go to the service.
+    pub(crate) async fn start_service(&self, replicas: u32, flags: &[&str]) {
+        self.apply(&service(replicas, flags)).await;
+        self.until_ready(replicas, 60).await;
     }
 
     pub(crate) fn namespace(&self) -> &str {

@@ -4,14 +4,19 @@
 //! latency can be tuned while it runs, where `--tunable` allows it.
 
 use crate::drain;
-use crate::metrics::{Metrics, exposition};
-use anyhow::Context;
+use crate::metrics::{InFlight, Metrics, exposition};
+use anyhow::{Context, ensure};
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, put};
 use clap::Args;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -102,12 +107,11 @@ impl Database {
 
 async fn query(State(database): State<Arc<Database>>) -> &'static str {
     let begun = Instant::now();
-    database.in_flight.inc();
+    let _in_flight = InFlight::enter(&database.in_flight);
     let permits = Arc::clone(&database.permits.lock().unwrap_or_else(PoisonError::into_inner));
     let permit = permits.acquire_owned().await;
     tokio::time::sleep(Duration::from_micros(database.latency_us.load(Ordering::Relaxed))).await;
     drop(permit);
-    database.in_flight.dec();
     database.duration.observe(begun.elapsed().as_secs_f64());
     "row\n"
 }
@@ -136,26 +140,33 @@ async fn tune(State(database): State<Arc<Database>>, Query(tuning): Query<Tuning
 /// A replica's bounded pool of connections to the database.
 #[derive(Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
-    url: String,
+    http: Http<HttpConnector, Empty<Bytes>>,
+    url: hyper::Uri,
     pool: Semaphore,
 }
 
 impl Client {
     pub(crate) fn new(url: &str, connections: usize) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(DEADLINE).pool_max_idle_per_host(connections).build()?;
-        Ok(Self { http, url: format!("{}/query", url.trim_end_matches('/')), pool: Semaphore::new(connections) })
+        let expected = || format!("--database-url: expected a URL such as http://db:8080, got {url:?}");
+        let url: hyper::Uri = format!("{}/query", url.trim_end_matches('/')).parse().with_context(expected)?;
+        ensure!(url.scheme_str() == Some("http") && url.host().is_some(), expected());
+        let http = Http::builder(TokioExecutor::new()).pool_max_idle_per_host(connections).build_http();
+        Ok(Self { http, url, pool: Semaphore::new(connections) })
     }
 
     /// Asks once; whether an answer came in time.
     pub(crate) async fn ask(&self, metrics: &Metrics) -> bool {
         let begun = Instant::now();
-        metrics.database_in_flight.inc();
-        let permit = self.pool.acquire().await;
-        let answer = self.http.get(&self.url).send().await;
-        drop(permit);
-        metrics.database_in_flight.dec();
+        let _in_flight = InFlight::enter(&metrics.database_in_flight);
+        let answered = tokio::time::timeout(DEADLINE, self.ask_whole()).await.unwrap_or(false);
         metrics.database.observe(begun.elapsed().as_secs_f64());
-        answer.is_ok_and(|answer| answer.status().is_success())
+        answered
+    }
+
+    async fn ask_whole(&self) -> bool {
+        let _permit = self.pool.acquire().await;
+        let Ok(answer) = self.http.get(self.url.clone()).await else { return false };
+        // Read to its end, so that the connection can be used again.
+        answer.status().is_success() && answer.into_body().collect().await.is_ok()
     }
 }

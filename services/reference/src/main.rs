@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use clap::{Args, Parser, Subcommand};
-use metrics::Metrics;
+use metrics::{InFlight, Metrics};
 use queue::{Full, Queue, Served};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,7 +113,8 @@ struct App {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().json().flatten_event(true).with_writer(std::io::stderr).init();
+    // A log that nobody reads any more does not end the process.
+    tracing_subscriber::fmt().json().flatten_event(true).log_internal_errors(false).with_writer(std::io::stderr).init();
     let cli = Cli::parse();
     match cli.role {
         Some(Role::Database(settings)) => database::serve(settings).await,
@@ -162,7 +163,7 @@ async fn work(State(app): State<App>) -> Response {
     let served = app.queue.enter();
     let outcome = match served {
         Ok(Served { starts, ends, _place }) => {
-            app.metrics.in_flight.inc();
+            let _in_flight = InFlight::enter(&app.metrics.in_flight);
             let service = ends - starts;
             let burn = service.mul_f64(app.cpu_share);
             tokio::time::sleep_until(ends - burn).await;
@@ -172,7 +173,6 @@ async fn work(State(app): State<App>) -> Response {
                 None => true,
             };
             app.metrics.service.observe(service.as_secs_f64());
-            app.metrics.in_flight.dec();
             if answered { Ok((starts - begun, service)) } else { Err(StatusCode::BAD_GATEWAY) }
         }
         Err(Full) => Err(StatusCode::SERVICE_UNAVAILABLE),

@@ -66,6 +66,24 @@ impl Default for Metrics {
     }
 }
 
+/// A request in flight until it is dropped, also where its client went away.
+#[derive(Debug)]
+pub(crate) struct InFlight(Gauge);
+
+impl InFlight {
+    /// One more in `gauge`.
+    pub(crate) fn enter(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     pub(crate) fn answered(&self, status: StatusCode) {
         self.requests.get_or_create(&Code { code: status.as_u16() }).inc();

@@ -103,6 +103,21 @@ mod tests {
         assert_ne!(total(1), total(2));
     }
 
+    /// Mean wait of M/M/1, rho / (mu - lambda) (Kleinrock, Queueing Systems I, 3.2): 20 ms at 25 of 50 requests/s.
+    #[tokio::test(start_paused = true)]
+    async fn requests_wait_as_long_as_theory_says() {
+        let queue = Queue::new(Duration::from_millis(20), usize::MAX, 1);
+        let mut arrivals = Pcg64Mcg::seed_from_u64(2);
+        let mut waited = Duration::ZERO;
+        for _ in 0..100_000 {
+            let gap: f64 = Exp1.sample(&mut arrivals);
+            tokio::time::advance(Duration::from_secs_f64(gap / 25.0)).await;
+            waited += queue.enter().map(|served| served.starts - Instant::now()).unwrap_or_default();
+        }
+        let mean = waited / 100_000;
+        assert!((Duration::from_millis(19)..Duration::from_millis(21)).contains(&mean), "{mean:?}");
+    }
+
     #[tokio::test]
     async fn beyond_its_bound_nobody_enters_until_somebody_leaves() {
         let queue = Queue::new(Duration::from_millis(20), 2, 1);
