@@ -1,7 +1,8 @@
 //! The cluster that the tests run on: an instance of the testbed, or whatever `TRIMTAB_E2E_KUBECONFIG` names.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, Config, ResourceExt};
@@ -76,6 +77,27 @@ impl Cluster {
             serde_json::from_value(serde_json::json!({"metadata": {"name": name}})).expect("it is one");
         api.create(&PostParams::default(), &namespace).await.expect("a namespace can be made");
         Scope { name: name.to_owned(), kubeconfig: self.kubeconfig.clone() }
+    }
+
+    /// A token of a service account, which is made where there is none.
+    pub(crate) async fn token(&self, namespace: &str, account: &str) -> String {
+        let account_object =
+            serde_json::json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}});
+        self.apply(namespace, &account_object.to_string()).await;
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let request = accounts.create_token_request(account, &PostParams::default(), &TokenRequest::default()).await;
+        request.expect("a token can be made").status.expect("a token has a status").token
+    }
+
+    /// A kubeconfig in `directory` with the rights of a service account.
+    pub(crate) async fn kubeconfig_of(&self, namespace: &str, account: &str, directory: &Path) -> PathBuf {
+        let text = std::fs::read_to_string(&self.kubeconfig).expect("the kubeconfig can be read");
+        let mut config: serde_json::Value = serde_saphyr::from_str(&text).expect("the kubeconfig is YAML");
+        let user = config.pointer_mut("/users/0/user").expect("the kubeconfig names a user");
+        *user = serde_json::json!({ "token": self.token(namespace, account).await });
+        let path = directory.join("kubeconfig");
+        std::fs::write(&path, config.to_string()).expect("a file");
+        path
     }
 
     /// Applies every object of a YAML text, in `namespace` where it has one and names none.
@@ -161,6 +183,8 @@ impl Cluster {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Audited {
     stage: String,
+    /// When the API server took the request.
+    pub(crate) request_received_timestamp: jiff::Timestamp,
     pub(crate) verb: String,
     #[serde(default)]
     pub(crate) user_agent: String,
@@ -184,6 +208,8 @@ pub(crate) struct ObjectRef {
     pub(crate) resource: String,
     #[serde(default)]
     pub(crate) namespace: String,
+    #[serde(default)]
+    pub(crate) subresource: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

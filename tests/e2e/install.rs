@@ -1,10 +1,9 @@
 //! The install as it is shipped: its manifests on the real API server, its pods with exactly their permissions.
 
 use crate::cluster::{Audited, Cluster, throughout, until};
-use crate::world::{World, policy_map, repository};
+use crate::world::{Agent, World, policy_map, repository};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Config, ResourceExt};
@@ -19,10 +18,7 @@ fn manifests(path: &str) -> String {
 
 /// A client with the token of trimtab's service account.
 async fn as_trimtab(cluster: &Cluster) -> Client {
-    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), "trimtab");
-    let request = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
-    let token = accounts.create_token_request("trimtab", &PostParams::default(), &request).await.expect("a token");
-    let token = token.status.expect("a token has a status").token;
+    let token = cluster.token("trimtab", "trimtab").await;
     let kubeconfig = kube::config::Kubeconfig::read_from(&cluster.kubeconfig).expect("the kubeconfig can be read");
     let options = kube::config::KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("the kubeconfig is complete");
@@ -290,12 +286,13 @@ fn cli(cluster: &Cluster, arguments: &[&str]) -> String {
 async fn each_permission_that_is_taken_away_is_named() {
     let Some(cluster) = Cluster::find("permissions taken away").await else { return };
     let scope = cluster.namespace("e2e-verbs").await;
-    let account = json!({"metadata": {"name": "trimtab"}});
-    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), &scope.name);
-    accounts
-        .create(&PostParams::default(), &serde_json::from_value(account).expect("an account"))
-        .await
-        .expect("created");
+    let directory = tempfile::tempdir().expect("a directory");
+    let kubeconfig = cluster.kubeconfig_of(&scope.name, "trimtab", directory.path()).await;
+    let policy = format!(
+        "workloads:\n- target: {}/deployment/web\n  replicas: {{min: 1, max: 2}}\n  demand: {{query: 'vector(1)'}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: own\n",
+        scope.name
+    );
+    std::fs::write(directory.path().join("policy.yaml"), policy).expect("a file");
     // What is taken away, and what must be said of it.
     let rules = [
         ("pods", json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}), "pods"),
@@ -328,14 +325,7 @@ async fn each_permission_that_is_taken_away_is_named() {
         });
         cluster.apply(&scope.name, &role.to_string()).await;
         cluster.apply(&scope.name, &binding.to_string()).await;
-        let token = accounts
-            .create_token_request("trimtab", &PostParams::default(), &TokenRequest::default())
-            .await
-            .expect("a token")
-            .status
-            .expect("a token has a status")
-            .token;
-        let agent = crate::world::Agent::bare(&cluster, &scope.name, &token);
+        let agent = Agent::start(&cluster, &scope.name, directory.path(), &kubeconfig);
         let troubles = until(&format!("without {missing} it says so"), 60, async || {
             let troubles = agent.report().await?.troubles;
             troubles.values().any(|text| text.contains("not allowed") && text.contains(said)).then_some(troubles)

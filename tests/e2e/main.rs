@@ -8,5 +8,6 @@
 mod cluster;
 mod disturbances;
 mod install;
+mod measure;
 mod scaling;
 mod world;

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Scope, binary, until};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use trimtab::report::{Report, Workload};
@@ -78,7 +78,12 @@ impl World {
 
     /// `replicas` of the reference service, ready; `flags` go to the service.
     pub(crate) async fn start_service(&self, replicas: u32, flags: &[&str]) {
-        self.apply(&service(replicas, flags)).await;
+        self.start_service_with_cpu(replicas, flags, "10m").await;
+    }
+
+    /// The same, where each replica requests `cpu`.
+    pub(crate) async fn start_service_with_cpu(&self, replicas: u32, flags: &[&str], cpu: &str) {
+        self.apply(&service(replicas, flags, cpu)).await;
         self.until_ready(replicas, 60).await;
     }
 
@@ -184,23 +189,7 @@ impl World {
 
     /// The same, with the files that are there.
     pub(crate) fn trimtab_again(&self) -> Agent {
-        let listen = format!("127.0.0.1:{}", port());
-        let log =
-            File::options().create(true).append(true).open(self.directory.path().join("trimtab.log")).expect("a file");
-        let process = Process::start(
-            Command::new(binary("trimtab"))
-                .args(["run", "--prometheus-url", &self.cluster.prometheus, "--listen", &listen])
-                .args(["--namespace", self.namespace(), "--lease-namespace", self.namespace()])
-                .arg("--policy")
-                .arg(self.directory.path().join("policy.yaml"))
-                .arg("--journal")
-                .arg(self.journal())
-                .env("KUBECONFIG", &self.cluster.kubeconfig)
-                .env("RUST_LOG", "info")
-                .stdout(Stdio::null())
-                .stderr(log),
-        );
-        Agent { url: format!("http://{listen}"), process, workload: format!("{}/deployment/web", self.namespace()) }
+        Agent::start(&self.cluster, self.namespace(), self.directory.path(), &self.cluster.kubeconfig)
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
@@ -248,33 +237,23 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// A trimtab that wants to write in `namespace` and has no more rights than `token` gives it.
-    pub(crate) fn bare(cluster: &Cluster, namespace: &str, token: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory").keep();
-        let text = std::fs::read_to_string(&cluster.kubeconfig).expect("the kubeconfig can be read");
-        let mut config: serde_json::Value = serde_saphyr::from_str(&text).expect("the kubeconfig is YAML");
-        if let Some(user) = config.pointer_mut("/users/0/user") {
-            *user = serde_json::json!({ "token": token });
-        }
-        let kubeconfig = directory.join("kubeconfig");
-        std::fs::write(&kubeconfig, config.to_string()).expect("a file");
-        let policy = directory.join("policy.yaml");
-        let text = format!(
-            "workloads:\n- target: {namespace}/deployment/web\n  replicas: {{min: 1, max: 2}}\n  demand: {{query: 'vector(1)'}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: own\n"
-        );
-        std::fs::write(&policy, text).expect("a file");
+    /// A trimtab that watches `namespace` by `policy.yaml` in `directory`, with the rights of `kubeconfig`; it writes its journal
+    /// and its log there too.
+    pub(crate) fn start(cluster: &Cluster, namespace: &str, directory: &Path, kubeconfig: &Path) -> Self {
         let listen = format!("127.0.0.1:{}", port());
+        let log = File::options().create(true).append(true).open(directory.join("trimtab.log")).expect("a file");
         let process = Process::start(
             Command::new(binary("trimtab"))
                 .args(["run", "--prometheus-url", &cluster.prometheus, "--listen", &listen])
                 .args(["--namespace", namespace, "--lease-namespace", namespace])
                 .arg("--policy")
-                .arg(policy)
+                .arg(directory.join("policy.yaml"))
                 .arg("--journal")
                 .arg(directory.join("journal.db"))
                 .env("KUBECONFIG", kubeconfig)
+                .env("RUST_LOG", "info")
                 .stdout(Stdio::null())
-                .stderr(Stdio::null()),
+                .stderr(log),
         );
         Self { url: format!("http://{listen}"), process, workload: format!("{namespace}/deployment/web") }
     }
@@ -323,7 +302,7 @@ async fn follow(cluster: Cluster, namespace: String, file: PathBuf) {
     }
 }
 
-fn service(replicas: u32, flags: &[&str]) -> String {
+fn service(replicas: u32, flags: &[&str], cpu: &str) -> String {
     let flags = serde_json::to_string(flags).expect("strings");
     format!(
         r#"
@@ -348,7 +327,7 @@ spec:
         ports: [{{name: http, containerPort: 8080}}]
         readinessProbe: {{httpGet: {{path: /readyz, port: http}}, periodSeconds: 1}}
         livenessProbe: {{httpGet: {{path: /healthz, port: http}}, periodSeconds: 10}}
-        resources: {{requests: {{cpu: 10m, memory: 16Mi}}}}
+        resources: {{requests: {{cpu: {cpu}, memory: 16Mi}}}}
 "#
     )
 }
