@@ -244,7 +244,9 @@ fn nothing_is_left_open() {
     let mut found = Vec::new();
     for path in files("rs").iter().chain(&files("sh")).chain(&files("md")) {
         for (number, line) in text(path).lines().enumerate() {
-            if words.iter().any(|word| line.contains(word.as_str())) {
+            // What `./bench` runs is no test that waits to be mended.
+            let measures = line.contains("= \"a measurement");
+            if !measures && words.iter().any(|word| line.contains(word.as_str())) {
                 found.push(format!("{}:{}: {}", shown(path), number + 1, line.trim()));
             }
         }

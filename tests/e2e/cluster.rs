@@ -55,6 +55,16 @@ impl Cluster {
         })
     }
 
+    /// The cluster, where it can run pods; the testbed has nodes only where it was started by root.
+    pub(crate) async fn with_nodes(test: &str) -> Option<Self> {
+        let cluster = Self::find(test).await?;
+        if std::env::var("TRIMTAB_TESTBED_NODES").as_deref() == Ok("0") {
+            println!("skipped: {test}: needs real nodes: start the testbed as root with --nodes 1");
+            return None;
+        }
+        Some(cluster)
+    }
+
     /// Whether components can be stopped and the audit log be read, as in the testbed; says so where not.
     pub(crate) fn is_testbed(&self, test: &str) -> bool {
         if self.audit_log.is_none() {

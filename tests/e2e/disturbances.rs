@@ -11,7 +11,7 @@ const RATE: u32 = 250;
 
 #[tokio::test]
 async fn a_bad_day_removes_no_replica() {
-    let Some(cluster) = Cluster::find("a bad day").await else { return };
+    let Some(cluster) = Cluster::with_nodes("a bad day").await else { return };
     if !cluster.is_testbed("a bad day") {
         return;
     }

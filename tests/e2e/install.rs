@@ -214,7 +214,7 @@ fn spec_and_metadata(deployment: &Deployment) -> Value {
 
 #[tokio::test]
 async fn the_daemonset_scales_a_workload_with_exactly_its_permissions() {
-    let Some(cluster) = Cluster::find("the DaemonSet").await else { return };
+    let Some(cluster) = Cluster::with_nodes("the DaemonSet").await else { return };
     if !cluster.is_testbed("the DaemonSet runs as pods") || cluster.prometheus_for_pods.is_none() {
         return;
     }
@@ -333,4 +333,24 @@ async fn each_permission_that_is_taken_away_is_named() {
         .await;
         assert!(troubles.values().any(|text| text.contains("grant")), "and what to do: {troubles:?}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_accepted_is_named() {
+    let Some(cluster) = Cluster::find("a token that is not accepted").await else { return };
+    let scope = cluster.namespace("e2e-token").await;
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("policy.yaml"), "workloads: []\n").expect("a file");
+    let kubeconfig = cluster.kubeconfig_of(&scope.name, "trimtab", directory.path()).await;
+    let text = std::fs::read_to_string(&kubeconfig).expect("it was written");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    *config.pointer_mut("/users/0/user/token").expect("a token") = json!("expired");
+    std::fs::write(&kubeconfig, config.to_string()).expect("a file");
+    let agent = Agent::start(&cluster, &scope.name, directory.path(), &kubeconfig);
+    until("it says that its token is not accepted", 30, async || {
+        let troubles = agent.report().await?.troubles;
+        troubles.values().all(|text| text.contains("does not accept our token")).then_some(())?;
+        (!troubles.is_empty()).then_some(())
+    })
+    .await;
 }

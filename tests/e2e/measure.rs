@@ -10,13 +10,13 @@ use tokio::time::Instant;
 const SERVICE: [&str; 2] = ["--cpu-share", "0.08"];
 const BEFORE: u32 = 60;
 const AFTER: u32 = 300;
-const REPEATS: usize = 5;
+const REPEATS: usize = 3;
 
 /// From a step of the load to the first write of a size, and to enough ready replicas: trimtab and a CPU HPA at 70 % by turns.
 #[tokio::test]
 #[ignore = "a measurement of ten minutes: ./bench"]
 async fn load_step_to_scale_written() {
-    let Some(cluster) = Cluster::find("load step").await else { return };
+    let Some(cluster) = Cluster::with_nodes("load step").await else { return };
     if !cluster.is_testbed("load step") {
         return;
     }
@@ -275,7 +275,7 @@ fn flow_schema(namespace: &str) -> String {
 #[tokio::test]
 #[ignore = "a measurement of five minutes: ./bench"]
 async fn thirty_replicas() {
-    let Some(cluster) = Cluster::find("thirty replicas").await else { return };
+    let Some(cluster) = Cluster::with_nodes("thirty replicas").await else { return };
     let mut world = World::empty(&cluster, "measure-thirty").await;
     world.start_service(30, &[]).await;
     let cpu = "sum(rate(container_cpu_usage_seconds_total{namespace=\"measure-thirty\",container=\"web\"}[1m]))";

@@ -10,7 +10,7 @@ use trimtab_core::unit::RequestsPerSecond;
 
 #[tokio::test]
 async fn demand_that_doubles_is_served_and_demand_that_falls_is_followed_calmly() {
-    let Some(cluster) = Cluster::find("demand doubles and falls").await else { return };
+    let Some(cluster) = Cluster::with_nodes("demand doubles and falls").await else { return };
     let mut world = World::with_service(&cluster, "e2e-scaling", 4, &[]).await;
     world.load(100).await;
     let mark = cluster.is_testbed("one write per change (audit log)").then(|| cluster.audit_mark());
@@ -90,7 +90,7 @@ async fn one_write_per_change(world: &World, mark: u64) {
 
 #[tokio::test]
 async fn shadow_writes_nothing_at_all() {
-    let Some(cluster) = Cluster::find("shadow").await else { return };
+    let Some(cluster) = Cluster::with_nodes("shadow").await else { return };
     if !cluster.is_testbed("shadow writes nothing (audit log)") {
         return;
     }
@@ -120,7 +120,7 @@ async fn shadow_writes_nothing_at_all() {
 
 #[tokio::test]
 async fn a_slow_database_is_not_scaled_out_into() {
-    let Some(cluster) = Cluster::find("slow database").await else { return };
+    let Some(cluster) = Cluster::with_nodes("slow database").await else { return };
     let mut world = World::empty(&cluster, "e2e-protect").await;
     world.apply(DATABASE).await;
     until("the database is ready", 60, async || {
@@ -200,7 +200,7 @@ spec:
 
 #[tokio::test]
 async fn a_policy_is_changed_live_and_a_wrong_one_leaves_the_old_one() {
-    let Some(cluster) = Cluster::find("live policy").await else { return };
+    let Some(cluster) = Cluster::with_nodes("live policy").await else { return };
     let world = World::with_service(&cluster, "e2e-policy", 2, &[]).await;
     let agent = world.trimtab(&world.policy("own", ""));
     agent.until_decided().await;
@@ -224,7 +224,7 @@ async fn a_policy_is_changed_live_and_a_wrong_one_leaves_the_old_one() {
 
 #[tokio::test]
 async fn a_policy_in_a_configmap_acts_in_its_own_namespace_and_in_no_other() {
-    let Some(cluster) = Cluster::find("policy in a ConfigMap").await else { return };
+    let Some(cluster) = Cluster::with_nodes("policy in a ConfigMap").await else { return };
     let world = World::with_service(&cluster, "e2e-configmap", 2, &[]).await;
     let agent = world.trimtab("workloads: []\n");
     let policy = world.policy("own", "");
@@ -241,7 +241,7 @@ async fn a_policy_in_a_configmap_acts_in_its_own_namespace_and_in_no_other() {
 
 #[tokio::test]
 async fn who_changes_the_size_behind_our_back_is_not_fought() {
-    let Some(cluster) = Cluster::find("foreign writer").await else { return };
+    let Some(cluster) = Cluster::with_nodes("foreign writer").await else { return };
     let mut world = World::with_service(&cluster, "e2e-foreign", 2, &[]).await;
     world.load(150).await;
     let agent = world.trimtab(&world.policy("own", ""));
@@ -263,7 +263,7 @@ async fn who_changes_the_size_behind_our_back_is_not_fought() {
 
 #[tokio::test]
 async fn each_workload_that_cannot_be_decided_says_why_and_the_others_go_on() {
-    let Some(cluster) = Cluster::find("bad input").await else { return };
+    let Some(cluster) = Cluster::with_nodes("bad input").await else { return };
     let world = World::with_service(&cluster, "e2e-bad", 2, &[]).await;
     let good = world.policy("shadow", "");
     let second = |name: &str, query: &str| {

@@ -9,7 +9,8 @@
 
 use crate::config::Target;
 use crate::view::Scalable;
-use crate::watch::{MODE_LABEL, chain};
+use crate::watch::MODE_LABEL;
+use crate::words::chain;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{Patch as Operations, PatchOperation, ReplaceOperation, TestOperation};
 use k8s_openapi::api::core::v1::ObjectReference;

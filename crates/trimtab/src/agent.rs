@@ -12,7 +12,8 @@ use crate::run::{Loop, Parts, scopes};
 use crate::serve::{self, Shown};
 use crate::sources::Sources;
 use crate::watch;
-use anyhow::Context;
+use crate::words;
+use anyhow::{Context, anyhow};
 use futures::future::BoxFuture;
 use kube::runtime::events::{Recorder as EventRecorder, Reporter};
 use kube::{Client, Config};
@@ -34,9 +35,12 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
         let sources = Sources::new(&settings)?;
         let policies = Policies::new(&settings, &sources.names());
         let journal = open_journal(&settings)?;
-        let config = Config::infer()
-            .await
-            .context("failed to find a cluster: run inside one, or set KUBECONFIG or ~/.kube/config as for kubectl")?;
+        let config = Config::infer().await.map_err(|error| {
+            let cause = words::kubeconfig(&error);
+            anyhow!(
+                "failed to find a cluster: run inside one, or set KUBECONFIG or ~/.kube/config as for kubectl: {cause}"
+            )
+        })?;
         let (client, writer) = clients(&config)?;
         let agent = identity();
         let namespace = settings.lease_namespace.clone().unwrap_or_else(own_namespace);

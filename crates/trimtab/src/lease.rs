@@ -7,7 +7,7 @@
 //! A Lease is a hint and no fence (Jepsen, etcd 3.4.3): what keeps two writers apart is the `test`s in every patch.
 
 use crate::inbox::{Event, Inbox};
-use crate::watch::chain;
+use crate::words::chain;
 use futures::future::BoxFuture;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};

@@ -25,3 +25,4 @@ pub mod sources;
 pub mod telemetry;
 pub mod view;
 pub mod watch;
+mod words;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A file is read again so often. Kubernetes itself takes up to a minute to bring a changed `ConfigMap` into a mounted file.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 type MapName = (String, String);
 type MapData = BTreeMap<String, String>;
@@ -148,21 +148,32 @@ fn map_document((namespace, name): &MapName, key: &str) -> String {
 }
 
 /// Reads the file now and whenever it changes, until the inbox closes. Its content decides, not its time: a mounted
-/// `ConfigMap` changes by a link that points elsewhere.
+/// `ConfigMap` changes by a link that points elsewhere. A change counts once two looks agree, so that a file that is being
+/// written is not taken for a shorter one.
 #[must_use]
 pub fn follow_file(path: PathBuf, inbox: Inbox) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let mut last = None;
+        let read = async || {
+            tokio::fs::read(&path).await.map_err(|error| format!("failed to read {}: {error}", path.display()))
+        };
+        let mut seen = read().await;
+        let mut sent = None;
         loop {
-            let text =
-                tokio::fs::read(&path).await.map_err(|error| format!("failed to read {}: {error}", path.display()));
-            if last.as_ref() != Some(&text) {
-                last = Some(text.clone());
-                inbox.send(Event::PolicyFile(text)).await;
+            if sent.as_ref() != Some(&seen) {
+                sent = Some(seen.clone());
+                inbox.send(Event::PolicyFile(seen.clone())).await;
             }
-            tokio::select! {
-                () = inbox.closed() => return,
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            // Until two looks agree on something new.
+            loop {
+                tokio::select! {
+                    () = inbox.closed() => return,
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
+                let now = read().await;
+                if now == seen {
+                    break;
+                }
+                seen = now;
             }
         }
     })

@@ -1,6 +1,6 @@
 //! Recording: the journal on a thread of its own, so that a slow disk never holds up a decision.
 
-use crate::watch::chain;
+use crate::words::chain;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use trimtab_journal::{Entry, Journal};

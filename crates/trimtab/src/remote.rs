@@ -3,7 +3,8 @@
 //! Of several agents the one that holds the Lease is asked, since it is the one that writes; otherwise the first that is ready.
 
 use crate::cli::Source;
-use anyhow::{Context, bail};
+use crate::words;
+use anyhow::{Context, anyhow, bail};
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -56,16 +57,17 @@ async fn by_url(url: &str, path: &str) -> anyhow::Result<Answer> {
 
 async fn by_port_forward(source: &Source, path: &str) -> anyhow::Result<Answer> {
     let options = KubeConfigOptions { context: source.context.clone(), ..KubeConfigOptions::default() };
-    let config = Config::from_kubeconfig(&options)
-        .await
-        .context("failed to read the kubeconfig: set KUBECONFIG, or name an agent with --url")?;
+    let config = Config::from_kubeconfig(&options).await.map_err(|error| {
+        let cause = words::kubeconfig(&error);
+        anyhow!("failed to read the kubeconfig: set KUBECONFIG, or name an agent with --url: {cause}")
+    })?;
     let client = Client::try_from(config).context("failed to use the kubeconfig")?;
     let namespace = &source.agent_namespace;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let agents = pods
         .list(&ListParams::default().labels(AGENTS))
         .await
-        .with_context(|| format!("failed to list the agents in namespace {namespace}"))?;
+        .map_err(|error| anyhow!("failed to list the agents in namespace {namespace}: {}", words::api(&error)))?;
     let ready: Vec<String> = agents.iter().filter(|pod| is_ready(pod)).map(ResourceExt::name_any).collect();
     let leases: Api<Lease> = Api::namespaced(client, namespace);
     let holder = leases.get_opt("trimtab").await.ok().flatten().and_then(|lease| lease.spec?.holder_identity);
@@ -77,7 +79,7 @@ async fn by_port_forward(source: &Source, path: &str) -> anyhow::Result<Answer> 
     let mut forward = pods
         .portforward(agent, &[PORT])
         .await
-        .with_context(|| format!("failed to forward a port to pod {namespace}/{agent}"))?;
+        .map_err(|error| anyhow!("failed to forward a port to pod {namespace}/{agent}: {}", words::api(&error)))?;
     let stream = forward.take_stream(PORT).context("the port-forward gave no stream")?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -90,7 +92,7 @@ async fn by_port_forward(source: &Source, path: &str) -> anyhow::Result<Answer> 
     let body = Limited::new(response.into_body(), LONGEST_ANSWER)
         .collect()
         .await
-        .map_err(|error| anyhow::anyhow!("failed to read the agent's answer: {error}"))?
+        .map_err(|error| anyhow!("failed to read the agent's answer: {error}"))?
         .to_bytes();
     connection.abort();
     forward.abort();

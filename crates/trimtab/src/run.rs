@@ -19,6 +19,7 @@ use crate::sense::{self, Round, Signal};
 use crate::sources::Sources;
 use crate::view::{Scalable, View};
 use crate::watch;
+use crate::words;
 use kube::Client;
 use kube::api::ApiResource;
 use kube::runtime::events::{EventType, Recorder as EventRecorder};
@@ -643,7 +644,7 @@ async fn look_up(client: Client, kind: Kind, inbox: Inbox) {
     loop {
         let resource = watch::resolve(&client, &kind).await;
         let known = resource.is_ok();
-        let resource = resource.map_err(|error| watch::chain(&error));
+        let resource = resource.map_err(|error| words::chain(&error));
         inbox.send(Event::Kind { kind: kind.clone(), resource }).await;
         if known {
             return;

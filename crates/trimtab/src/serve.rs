@@ -109,8 +109,8 @@ async fn workload(
 
 /// The decision that was in force at `at`, recomputed from the journal.
 pub fn past(journal: &std::path::Path, target: &Target, at: Timestamp) -> Result<Option<Considered>, String> {
-    let reader = trimtab_journal::Reader::open(journal).map_err(|error| crate::watch::chain(&error))?;
-    let explained = reader.explain(&target.to_string(), at).map_err(|error| crate::watch::chain(&error))?;
+    let reader = trimtab_journal::Reader::open(journal).map_err(|error| crate::words::chain(&error))?;
+    let explained = reader.explain(&target.to_string(), at).map_err(|error| crate::words::chain(&error))?;
     Ok(explained.map(|explained| Considered {
         policy: explained.policy,
         snapshot: explained.snapshot,

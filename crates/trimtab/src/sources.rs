@@ -51,7 +51,7 @@ pub enum SourcesError {
 }
 
 fn list(name: &str, problems: &[SourceError]) -> String {
-    let problems: Vec<String> = problems.iter().map(|problem| crate::watch::chain(problem)).collect();
+    let problems: Vec<String> = problems.iter().map(|problem| crate::words::chain(problem)).collect();
     format!("{name}: {}", problems.join("; "))
 }
 

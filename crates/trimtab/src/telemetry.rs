@@ -5,8 +5,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts the log on standard error, filtered by `RUST_LOG`.
 pub fn start(json: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=error"));
+    // The client library repeats as an error what we report once with its cure; who asks for its words gets them.
+    let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty()).unwrap_or_else(|| "info".into());
+    let filter = EnvFilter::new(format!("kube_client=off,kube_runtime=off,{asked}"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A log that nobody reads any more does not end the process.
     let log = log.log_internal_errors(false);

@@ -7,6 +7,7 @@
 use crate::config::{Kind, Target};
 use crate::inbox::{Event, Inbox};
 use crate::view::{Change, Pod, Scalable};
+use crate::words;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -235,7 +236,7 @@ fn trouble(what: &str, error: &watcher::Error) -> Event {
     Event::Trouble { what: what.to_owned(), problem: Some(problem) }
 }
 
-/// What the API server refused, and the cure, in one sentence.
+/// What the API server refused to show, and the cure, in one sentence.
 #[must_use]
 pub fn explain_refusal(what: &str, error: &kube::Error) -> String {
     match error {
@@ -245,30 +246,8 @@ pub fn explain_refusal(what: &str, error: &kube::Error) -> String {
                 status.message
             )
         }
-        kube::Error::Api(status) if status.code == 401 => {
-            format!(
-                "the API server does not accept our token, so {what} cannot be read: is it expired or of another cluster? ({})",
-                status.message
-            )
-        }
-        other => format!("cannot read {what}: {}", chain(other)),
+        other => format!("cannot read {what}: {}", words::api(other)),
     }
-}
-
-/// An error with all its causes, in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn target(kind: &Kind, metadata: &ObjectMeta) -> Target {

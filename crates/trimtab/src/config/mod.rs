@@ -24,8 +24,10 @@ use trimtab_core::policy::{Bounds, Capacity, Objective, Policy, Protection};
 use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds};
 use walk::{Fields, Findings};
 
-/// A policy fits in far less; a `ConfigMap` could bring 1 MiB for every agent to parse.
-const LONGEST: usize = 64 << 10;
+/// A file is the administrator's: a thousand workloads are 300 KiB.
+const LONGEST_FILE: usize = 1 << 20;
+/// A `ConfigMap` is anybody's, and every agent parses it: 200 workloads fit.
+const LONGEST_MAP: usize = 64 << 10;
 /// Workloads in one document.
 const MOST: usize = 1_000;
 /// No workload has more replicas than Kubernetes supports pods in a whole cluster.
@@ -173,8 +175,9 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn read(&mut self) -> Option<At<Node>> {
         let size = self.document.text.len();
-        if size > LONGEST {
-            let cure = format!("at most {} KiB: split it into several documents", LONGEST >> 10);
+        let longest = if self.document.namespace.is_some() { LONGEST_MAP } else { LONGEST_FILE };
+        if size > longest {
+            let cure = format!("at most {} KiB: split it into several documents", longest >> 10);
             self.findings.add(Place::START, "TT-C01", format!("the document has {size} bytes"), cure);
             return None;
         }

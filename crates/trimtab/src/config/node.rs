@@ -11,7 +11,7 @@ use std::fmt;
 
 /// A policy needs six levels. Each costs 40 KiB of stack in a debug build, and a thread has 2 MiB: more would end the process.
 const DEEPEST: usize = 12;
-/// Values with all aliases written out; a full document of 64 KiB has fewer, and a thousand workloads have 20 each.
+/// Values with all aliases written out; a thousand workloads have 20 each.
 const MOST_VALUES: usize = 50_000;
 
 /// A place in a document; line and column count from 1.

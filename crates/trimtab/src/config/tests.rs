@@ -191,7 +191,8 @@ fn a_bomb_is_refused_by_name() {
         let said = apply(text.as_bytes(), None).rejected.unwrap();
         assert!(said.contains("too many values"), "{said}");
     }
-    assert!(apply(&vec![b' '; LONGEST + 1], None).rejected.unwrap().contains("65537 bytes"));
+    assert!(apply(&vec![b' '; LONGEST_FILE + 1], None).rejected.unwrap().contains("1048577 bytes"));
+    assert!(apply(&vec![b' '; LONGEST_MAP + 1], Some("shop")).rejected.unwrap().contains("65537 bytes"));
     assert!(apply(b"workloads:\n\xff\xfe", None).rejected.unwrap().contains("policy.yaml:2:1"));
 }
 

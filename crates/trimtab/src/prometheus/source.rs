@@ -1,5 +1,6 @@
 //! Where a Prometheus is and how it wants to be spoken to. Secrets have no text form: not in logs, not in errors.
 
+use crate::words::chain;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Identity, Url};
 use std::collections::BTreeMap;
@@ -200,21 +201,6 @@ pub(super) fn check(config: SourceConfig) -> Result<Parts, Vec<SourceError>> {
         Ok(client) => Ok(Parts { base, credentials, client }),
         Err(error) => Err(vec![SourceError::Client { server: base.to_string(), cause: chain(&error.without_url()) }]),
     }
-}
-
-/// An error with all its causes, each once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// The base URL without user and password, and these.

@@ -1,8 +1,9 @@
 //! One HTTP request with everything bounded: time, bytes, where it goes. And what a failure means.
 
 use super::answer::{Absence, shorten};
-use super::source::{Credentials, Parts, chain};
+use super::source::{Credentials, Parts};
 use super::wire::{self, MAX_SERIES, Reply, WireError};
+use crate::words::chain;
 use reqwest::{Response, StatusCode, Url};
 use std::time::Duration;
 use tokio::time::Instant;

@@ -1,0 +1,61 @@
+//! Errors of others in our words: one line each, with the cure where we know it, and without what nobody should read in a log.
+
+use std::error::Error;
+
+/// An error with all its causes, in one line.
+#[must_use]
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What the API server says, or why it does not.
+#[must_use]
+pub(crate) fn api(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 401 => {
+            format!(
+                "the API server does not accept our token: is it expired, or of another cluster? ({})",
+                status.message
+            )
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        kube::Error::Service(cause) => {
+            format!(
+                "the API server does not answer: {}; check that it runs there and that the network lets us through",
+                chain(cause.as_ref())
+            )
+        }
+        other => chain(other),
+    }
+}
+
+/// Why a kubeconfig cannot be used. Its parser quotes the lines around a mistake, and credentials stand there: only what it
+/// says of them is kept.
+#[must_use]
+pub(crate) fn kubeconfig(error: &dyn Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_kubeconfig_is_named_without_its_secrets() {
+        let broken = "users: [{name: admin, user: {token: s3cret}\ncontexts: []\n";
+        let error = kube::config::Kubeconfig::from_yaml(broken).unwrap_err();
+        assert!(error.to_string().contains("s3cret"), "else this test shows nothing: {error}");
+        let said = kubeconfig(&error);
+        assert!(said.contains("line 1") && !said.contains("s3cret"), "{said}");
+    }
+}
