@@ -41,7 +41,7 @@ fn snapshot(tick: u32, replicas: u32) -> Snapshot {
             desired: Replicas(replicas),
             ready: Replicas(replicas),
             starting: Replicas(0),
-            oldest_starting: None,
+            stuck: Replicas(0),
             startup: Some(Seconds::whole(20)),
             rolling_out: false,
         },

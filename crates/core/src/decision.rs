@@ -183,6 +183,7 @@ impl Limit {
             Self::Protected(_) => "TT-R37",
             Self::StuckPods => "TT-R38",
             Self::Step => "TT-R39",
+            Self::Unready => "TT-R40",
         }
     }
 }

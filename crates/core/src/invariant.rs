@@ -12,7 +12,7 @@ use std::fmt;
 /// An invariant that a decision breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Breach {
-    /// A replica is removed without fresh, complete and unsuspicious demand.
+    /// A replica is removed without fresh, complete and unsuspicious demand, or while a tenth of the replicas is not ready.
     BlindRemoval,
     /// A change leads out of the policy's bounds.
     OutOfBounds,
@@ -77,6 +77,10 @@ pub fn breaches(policy: &Policy, snapshot: &Snapshot, decision: &Decision) -> Ve
 }
 
 fn demand_may_fall(snapshot: &Snapshot) -> bool {
+    let fleet = &snapshot.fleet;
+    if u64::from(fleet.ready.0) * 10 < u64::from(fleet.desired.0) * 9 {
+        return false;
+    }
     match &snapshot.demand {
         Reading::Fresh(sample) => {
             sample.coverage.is_complete()

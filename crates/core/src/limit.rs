@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt;
 
-/// Pods that have been starting for so long do not start: more of the same would wait beside them.
-const STUCK: Seconds = Seconds::whole(300);
+/// So many pods that do not start hold nothing back: one in ten, or one. A single bad node must not keep a fleet from growing.
+const STUCK_SHARE: u32 = 10;
 /// Longer than this without a reading, and the stabilization window starts anew: what was not seen may have been a peak.
 const BLIND: Seconds = Seconds::whole(60);
 
@@ -50,9 +50,11 @@ pub enum Limit {
     LatencyUnknown(Absence),
     /// Two versions of the pods exist side by side.
     Rollout,
+    /// Fewer than nine in ten of the replicas are ready: what they serve is less than what is asked for.
+    Unready,
     /// Something downstream is above its limit.
     Protected(String),
-    /// Pods that were asked for long ago are still not ready.
+    /// More than a tenth of the replicas were asked for long ago and do not start: more of the same would wait beside them.
     StuckPods,
     /// The largest change that is made at once: up to four times plus four, down to half.
     Step,
@@ -68,6 +70,7 @@ impl fmt::Display for Limit {
             Self::Latency => f.write_str("the objective is being missed"),
             Self::LatencyUnknown(absence) => write!(f, "latency is unknown: {absence}"),
             Self::Rollout => f.write_str("a rollout is in progress"),
+            Self::Unready => f.write_str("not all replicas are ready"),
             Self::Protected(name) => write!(f, "{name} is above its limit"),
             Self::StuckPods => f.write_str("pods that were asked for do not become ready"),
             Self::Step => f.write_str("largest step at once"),
@@ -187,6 +190,9 @@ impl Limited {
         if snapshot.fleet.rolling_out {
             self.bite(Limit::Rollout, self.desired, None);
         }
+        if !snapshot.fleet.is_ready() {
+            self.bite(Limit::Unready, self.desired, None);
+        }
     }
 
     fn hold_back(&mut self, guards: &[Guard], fleet: &Fleet) {
@@ -195,7 +201,7 @@ impl Limited {
                 self.bite(Limit::Protected(guard.name.clone()), self.desired, Some(until));
             }
         }
-        if fleet.oldest_starting.is_some_and(|age| age >= STUCK) {
+        if fleet.stuck > Replicas((fleet.desired.0 / STUCK_SHARE).max(1)) {
             self.bite(Limit::StuckPods, self.desired, None);
         }
     }

@@ -34,7 +34,7 @@ pub(crate) struct Memory {
 }
 
 /// One guard for each protection of the policy. A level that is not known changes nothing: what was blocked stays
-/// blocked, what was clear stays clear.
+/// blocked, what was clear stays clear. Infinity is above any limit.
 pub(crate) fn check(
     protections: &[Protection],
     memory: &mut Memory,
@@ -55,6 +55,7 @@ fn guard(protection: &Protection, memory: &mut Memory, reading: Option<&Reading<
     let blocked = memory.blocks_until.get(&protection.name).copied();
     let blocks_until = match level {
         Ok(level) if level > protection.limit => Some(at.after(CALM)),
+        Err(Absence::Infinite) => Some(at.after(CALM)),
         Ok(_) => blocked.filter(|until| *until > at),
         Err(_) => blocked.map(|until| until.max(at.after(CALM))),
     };

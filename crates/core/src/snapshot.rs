@@ -102,8 +102,10 @@ pub enum Absence {
     NoSeries,
     /// The query gave more than one series where one value is wanted.
     ManySeries,
-    /// The query gave NaN or an infinite or negative number.
+    /// The query gave NaN or a negative number.
     NotANumber,
+    /// The query gave infinity: above any limit, and no number to reckon with.
+    Infinite,
     /// The query gave something else than numbers.
     WrongType,
     /// The answer was too large to read.
@@ -123,7 +125,8 @@ impl fmt::Display for Absence {
             Self::BadQuery => "the source does not understand the query",
             Self::NoSeries => "the query returned no series",
             Self::ManySeries => "the query returned more than one series",
-            Self::NotANumber => "the query returned NaN, an infinity or a negative number",
+            Self::NotANumber => "the query returned NaN or a negative number",
+            Self::Infinite => "the query returned infinity",
             Self::WrongType => "the query returned something else than numbers",
             Self::TooLarge => "the answer was too large to read",
             Self::SuspiciousZero => "a zero that contradicts what was seen before",
@@ -148,12 +151,23 @@ pub struct Fleet {
     pub desired: Replicas,
     /// Pods that are Ready, pods on their way out not counted.
     pub ready: Replicas,
-    /// Pods that exist and are not Ready yet.
+    /// Pods that exist and were never Ready yet. One that was, and no longer is, counts nowhere.
     pub starting: Replicas,
-    /// How long the oldest of those has existed.
-    pub oldest_starting: Option<Seconds>,
+    /// Those of them that have existed for [`Fleet::STUCK`] or longer.
+    pub stuck: Replicas,
     /// From creation to Ready, 90th percentile of this workload's own pods; `None` before one was seen.
     pub startup: Option<Seconds>,
     /// Whether pods of two versions exist side by side.
     pub rolling_out: bool,
+}
+
+impl Fleet {
+    /// A pod that has been starting for so long does not start.
+    pub const STUCK: Seconds = Seconds::whole(300);
+
+    /// Whether so many of the replicas are ready that what they report stands for all.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        f64::from(self.ready.0) >= f64::from(self.desired.0) * Coverage::COMPLETE.get()
+    }
 }

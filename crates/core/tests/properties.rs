@@ -28,6 +28,7 @@ fn absence() -> impl Strategy<Value = Absence> {
         Absence::NoSeries,
         Absence::ManySeries,
         Absence::NotANumber,
+        Absence::Infinite,
         Absence::SuspiciousZero,
     ])
 }
@@ -48,15 +49,16 @@ fn reading<T: std::fmt::Debug + Clone>(make: fn(f64) -> Option<T>) -> impl Strat
 }
 
 fn fleet() -> impl Strategy<Value = Fleet> {
-    (0_u32..200, 0_u32..200, 0_u32..50, prop::option::of(0.0..900.0), prop::option::of(0.0..600.0), any::<bool>())
-        .prop_map(|(desired, ready, starting, oldest, startup, rolling_out)| Fleet {
+    (0_u32..200, 0_u32..200, 0_u32..50, 0_u32..50, prop::option::of(0.0..600.0), any::<bool>()).prop_map(
+        |(desired, ready, starting, stuck, startup, rolling_out)| Fleet {
             desired: Replicas(desired),
             ready: Replicas(ready),
             starting: Replicas(starting),
-            oldest_starting: oldest.and_then(Seconds::new),
+            stuck: Replicas(stuck.min(starting)),
             startup: startup.and_then(Seconds::new),
             rolling_out,
-        })
+        },
+    )
 }
 
 fn snapshot() -> impl Strategy<Value = Snapshot> {
@@ -115,7 +117,7 @@ fn steady(demand: f64, desired: u32) -> Snapshot {
             desired: Replicas(desired),
             ready: Replicas(desired),
             starting: Replicas(0),
-            oldest_starting: None,
+            stuck: Replicas(0),
             startup: Some(Seconds::whole(10)),
             rolling_out: false,
         },
@@ -215,4 +217,41 @@ fn a_blackout_at_full_load_removes_nothing() {
     for (_, decision) in run(&policy, &mut state, &dark) {
         assert_eq!((decision.verb, decision.to), (Verb::Hold, Replicas(20)));
     }
+}
+
+#[test]
+fn an_outage_removes_nothing() {
+    let (policy, mut state) = (plain(60), State::default());
+    let full: Vec<_> = (0..100).map(|_| (steady(900.0, 20), 5)).collect();
+    run(&policy, &mut state, &full);
+    // One replica of twenty is ready, and what still reaches it is little, and complete.
+    let mut down = steady(20.0, 20);
+    down.fleet.ready = Replicas(1);
+    let down: Vec<_> = (0..1_000).map(|_| (down.clone(), 5)).collect();
+    for (_, decision) in run(&policy, &mut state, &down) {
+        assert_eq!((decision.verb, decision.to), (Verb::Hold, Replicas(20)));
+    }
+}
+
+#[test]
+fn one_pod_that_does_not_start_holds_nothing_back_and_many_do() {
+    let to = |stuck: u32| {
+        let mut surge = steady(1_200.0, 20);
+        surge.fleet.ready = Replicas(20 - stuck);
+        surge.fleet.starting = Replicas(stuck);
+        surge.fleet.stuck = Replicas(stuck);
+        run(&plain(60), &mut State::default(), &[(surge.clone(), 5), (surge, 5)]).pop().unwrap().1
+    };
+    assert_eq!((to(1).verb, to(2).verb), (Verb::ScaleOut, Verb::ScaleOut));
+    assert_eq!((to(3).verb, to(3).reason.code()), (Verb::Hold, "TT-R38"));
+}
+
+#[test]
+fn nothing_is_added_into_an_infinite_level() {
+    let protect = vec![Protection { name: "db".into(), limit: Level::whole(250) }];
+    let policy = Policy { protect, ..plain(60) };
+    let mut surge = steady(1_200.0, 20);
+    surge.protected.insert("db".into(), Reading::Missing(Absence::Infinite));
+    let decision = run(&policy, &mut State::default(), &[(surge.clone(), 5), (surge, 5)]).pop().unwrap().1;
+    assert_eq!((decision.verb, decision.reason.code()), (Verb::Hold, "TT-R37"));
 }

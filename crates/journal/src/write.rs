@@ -430,7 +430,7 @@ mod tests {
             desired: Replicas(3),
             ready: Replicas(3),
             starting: Replicas(0),
-            oldest_starting: None,
+            stuck: Replicas(0),
             startup: None,
             rolling_out: false,
         };

@@ -120,7 +120,7 @@ fn snapshot(
             desired: Replicas(replicas),
             ready: count(service.ready()),
             starting: count(service.starting()),
-            oldest_starting: None,
+            stuck: Replicas(0),
             startup: Some(law.startup),
             rolling_out: false,
         },

@@ -10,7 +10,7 @@
 use crate::config::Target;
 use crate::view::Scalable;
 use crate::watch::MODE_LABEL;
-use crate::words::chain;
+use crate::words::{self, chain};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{Patch as Operations, PatchOperation, ReplaceOperation, TestOperation};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -19,7 +19,7 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use std::time::Duration;
 use trimtab_core::Decision;
-use trimtab_core::unit::Replicas;
+use trimtab_core::unit::{Replicas, Timestamp};
 use trimtab_journal::{Outcome, Refusal};
 
 /// The name under which every change of ours is recorded.
@@ -32,10 +32,16 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 pub struct Written {
     /// What became of it.
     pub outcome: Outcome,
-    /// The generation that it led to, where it was committed.
-    pub generation: Option<i64>,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The size before.
+    pub from: Replicas,
     /// The size that was written.
     pub to: Replicas,
+    /// The generation that it was decided on.
+    pub seen: i64,
+    /// The generation that it led to, where it was committed.
+    pub generation: Option<i64>,
 }
 
 /// Sets `target` to what `decision` says, if it still is as `object` shows it.
@@ -50,7 +56,6 @@ pub async fn write(
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let patch = Patch::Json::<()>(operations(object, decision));
     let answer = tokio::time::timeout(DEADLINE, api.patch(&target.name, &params, &patch)).await;
-    let to = decision.to;
     let (outcome, generation) = match answer {
         Ok(Ok(after)) => (Outcome::Committed, after.metadata.generation),
         Ok(Err(error)) => match classify(&error) {
@@ -59,7 +64,7 @@ pub async fn write(
         },
         Err(_) => read_back(&api, target, object, decision, "no answer within 5 s").await,
     };
-    Written { outcome, generation, to }
+    Written { outcome, at: decision.at, from: decision.from, to: decision.to, seen: object.generation, generation }
 }
 
 fn operations(object: &Scalable, decision: &Decision) -> Operations {
@@ -101,7 +106,8 @@ fn classify(error: &kube::Error) -> Option<Refusal> {
     }
 }
 
-/// Reads what became of a write whose answer was lost: it was done if the object has our size one generation later.
+/// Reads what became of a write whose answer was lost: it was done if the object has our size one generation later. If the
+/// object is as it was, the write may still be on its way.
 async fn read_back(
     api: &Api<DynamicObject>,
     target: &Target,
@@ -115,7 +121,7 @@ async fn read_back(
             let generation = now.metadata.generation.unwrap_or_default();
             let replicas = now.data.pointer("/spec/replicas").and_then(serde_json::Value::as_u64);
             if generation == object.generation {
-                (Outcome::Refused(Refusal::Busy(format!("{why}; read back: not done"))), None)
+                unknown("read back: not done yet".into())
             } else if generation == object.generation + 1 && replicas == Some(u64::from(decision.to.0)) {
                 (Outcome::Committed, Some(generation))
             } else {
@@ -127,7 +133,7 @@ async fn read_back(
     }
 }
 
-/// One Event on the workload: what happened, and why.
+/// One Event on the workload: what happened, and why. Returns what kept it from being written, with the cure.
 pub async fn announce(
     recorder: &Recorder,
     resource: &ApiResource,
@@ -135,7 +141,7 @@ pub async fn announce(
     kind: EventType,
     reason: &str,
     note: String,
-) {
+) -> Option<String> {
     let reference = ObjectReference {
         api_version: Some(resource.api_version.clone()),
         kind: Some(resource.kind.clone()),
@@ -148,9 +154,13 @@ pub async fn announce(
     let note: String = note.chars().take(1_000).collect();
     let event = Event { type_: kind, reason: reason.into(), note: Some(note), action: "Scale".into(), secondary: None };
     match tokio::time::timeout(DEADLINE, recorder.publish(&event, &reference)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(workload = %target, error = chain(&error), "failed to write an event"),
-        Err(_) => tracing::warn!(workload = %target, "writing an event took longer than 5 s"),
+        Ok(Ok(())) => None,
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => Some(format!(
+            "not allowed to write Events in namespace {}: grant create and patch on events.events.k8s.io to trimtab's service account ({})",
+            target.namespace, status.message
+        )),
+        Ok(Err(error)) => Some(format!("failed to write an Event on {target}: {}", words::api(&error))),
+        Err(_) => Some(format!("writing an Event on {target} took longer than 5 s")),
     }
 }
 

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use trimtab_core::capacity::Capacity;
 use trimtab_core::decision::Reason;
 use trimtab_core::demand::Demand;
-use trimtab_core::snapshot::{Coverage, Reading};
-use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
+use trimtab_core::snapshot::{Coverage, Fleet, Reading};
+use trimtab_core::unit::{Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, Snapshot, Verb, Wanted};
 
 /// `explain` for one workload.
@@ -199,8 +199,12 @@ fn limits(decision: &Decision) -> String {
 fn fleet(snapshot: &Snapshot) -> String {
     let fleet = &snapshot.fleet;
     let mut text = format!("{} wanted, {} ready, {} starting", fleet.desired, fleet.ready, fleet.starting);
-    if let Some(oldest) = fleet.oldest_starting {
-        let _ = write!(text, " (oldest for {})", span(oldest));
+    if fleet.stuck > Replicas(0) {
+        let _ = write!(text, ", {} of them for longer than {}", fleet.stuck, span(Fleet::STUCK));
+    }
+    let unready = fleet.desired.0.saturating_sub(fleet.ready.0 + fleet.starting.0);
+    if unready > 0 {
+        let _ = write!(text, ", {unready} no longer ready or not created");
     }
     if fleet.rolling_out {
         text.push_str(", rollout in progress");
@@ -361,8 +365,8 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
     use trimtab_core::policy::{Bounds, Objective, Policy, Protection};
-    use trimtab_core::snapshot::{Absence, Fleet, Sample};
-    use trimtab_core::unit::{Level, Ratio, Replicas};
+    use trimtab_core::snapshot::{Absence, Sample};
+    use trimtab_core::unit::{Level, Ratio};
     use trimtab_core::{State, decide};
     use trimtab_journal::Outcome;
 
@@ -401,7 +405,7 @@ mod tests {
                 desired: Replicas(desired),
                 ready: Replicas(desired),
                 starting: Replicas(0),
-                oldest_starting: None,
+                stuck: Replicas(0),
                 startup: Some(Seconds::whole(48)),
                 rolling_out: false,
             },

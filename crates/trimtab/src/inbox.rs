@@ -52,6 +52,8 @@ pub enum Event {
     History {
         /// Whose.
         target: Target,
+        /// The query that it answers.
+        query: String,
         /// Moments and demand.
         demand: Vec<(Timestamp, RequestsPerSecond)>,
     },

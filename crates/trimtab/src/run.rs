@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use trimtab_core::invariant;
 use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{Fleet, Reading, Snapshot};
+use trimtab_core::snapshot::{Reading, Snapshot};
 use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, Policy, State, Verb, backfill, decide};
 use trimtab_journal::{Entry, Outcome, Record, Refusal};
@@ -47,6 +47,8 @@ const STAND_DOWN: Seconds = Seconds::whole(600);
 const BLOCKED_FIRST: Seconds = Seconds::whole(15);
 /// At most.
 const BLOCKED_LONGEST: Seconds = Seconds::whole(600);
+/// So often in a row the API server may say that an object has changed which has not: then the patch does not fit its kind.
+const MISFITS: u32 = 3;
 /// How long the view may take to show our own write before it is read as the truth again.
 const OWN_WRITE_SHOWS: Seconds = Seconds::whole(30);
 /// How long the end of the process waits for the Lease to be released.
@@ -55,6 +57,9 @@ const RELEASE: Duration = Duration::from_secs(10);
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(30);
 /// The past is waited for so long at a start; then it is decided without.
 const HISTORY_PATIENCE: Seconds = Seconds::whole(10);
+
+/// What a trouble with Events is called.
+const EVENTS: &str = "events";
 
 /// One workload's memory.
 #[derive(Debug, Default)]
@@ -71,6 +76,8 @@ struct Tracked {
     wrote: Option<Wrote>,
     standing_down: Option<Timestamp>,
     blocked: Option<Blocked>,
+    /// Writes in a row that were refused as outdated, though the object was still at this generation.
+    misfits: (i64, u32),
     changed: Option<Changed>,
     demand_query: Option<String>,
 }
@@ -93,8 +100,11 @@ enum Past {
 #[derive(Clone, Copy, Debug)]
 struct Wrote {
     at: Timestamp,
+    /// The generation that it led to, or would have led to.
     generation: i64,
     replicas: u32,
+    /// The size before, where nobody knows whether the write was done.
+    or: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -122,10 +132,54 @@ impl Past {
 }
 
 impl Tracked {
+    /// Forgets what was learned of demand, and nothing else.
+    fn forget_demand(&mut self) {
+        let old = std::mem::take(self);
+        let Self { writing, wrote, standing_down, blocked, misfits, changed, .. } = old;
+        *self = Self { writing, wrote, standing_down, blocked, misfits, changed, ..Self::default() };
+    }
+
+    /// What follows from how a write ended.
+    fn end_write(&mut self, written: Written, at: Timestamp) {
+        let Written { outcome, at: decided, from, to, seen, generation } = written;
+        self.writing = false;
+        if let Some(last) = self.last.as_mut().filter(|last| last.decision.at == decided) {
+            last.outcome = Some(outcome.clone());
+        }
+        self.wrote = match (&outcome, generation) {
+            (Outcome::Committed, Some(generation)) => Some(Wrote { at, generation, replicas: to.0, or: None }),
+            (Outcome::Unknown(_), _) => Some(Wrote { at, generation: seen + 1, replicas: to.0, or: Some(from.0) }),
+            (Outcome::Committed | Outcome::Refused(_), _) => self.wrote,
+        };
+        self.misfits = match &outcome {
+            Outcome::Refused(Refusal::Changed) if self.misfits.0 == seen => (seen, self.misfits.1 + 1),
+            Outcome::Refused(Refusal::Changed) => (seen, 1),
+            Outcome::Committed | Outcome::Refused(_) | Outcome::Unknown(_) => (seen, 0),
+        };
+        let why = match &outcome {
+            Outcome::Refused(Refusal::Changed) if self.misfits.1 >= MISFITS => Some(
+                "the API server says that the object has changed, and it has not: trimtab writes .spec.replicas, which this kind \
+                 may keep elsewhere or not hold"
+                    .to_owned(),
+            ),
+            Outcome::Refused(Refusal::Changed) | Outcome::Committed | Outcome::Unknown(_) => None,
+            Outcome::Refused(refusal) => Some(refusal.to_string()),
+        };
+        let before = self.blocked.take();
+        self.blocked = why.map(|why| {
+            let wait = before.map_or(BLOCKED_FIRST, |blocked| (blocked.wait + blocked.wait).min(BLOCKED_LONGEST));
+            Blocked { until: at.after(wait), wait, why }
+        });
+        self.changed = Some(Changed { at: decided, from, to, outcome });
+    }
+
     /// Whether somebody else changed the size since we last wrote it. Forgets our write then, so that it is said once.
     fn somebody_else_wrote(&mut self, object: &Scalable) -> bool {
-        let foreign =
-            self.wrote.is_some_and(|wrote| object.generation >= wrote.generation && object.replicas != wrote.replicas);
+        let foreign = self.wrote.is_some_and(|wrote| {
+            object.generation >= wrote.generation
+                && object.replicas != wrote.replicas
+                && wrote.or != Some(object.replicas)
+        });
         if foreign {
             self.wrote = None;
         }
@@ -135,9 +189,9 @@ impl Tracked {
     /// Whether there is something to decide: nothing of ours is under way, and something is new, or it is time.
     fn is_due(&self, snapshot: &Snapshot, object: &Scalable) -> bool {
         // A view that does not show our own last write yet is older than what we know.
-        let behind = self
-            .wrote
-            .is_some_and(|wrote| object.generation < wrote.generation && snapshot.at.since(wrote.at) < OWN_WRITE_SHOWS);
+        let behind = self.wrote.is_some_and(|wrote| {
+            wrote.or.is_none() && object.generation < wrote.generation && snapshot.at.since(wrote.at) < OWN_WRITE_SHOWS
+        });
         if self.writing || behind {
             return false;
         }
@@ -148,12 +202,11 @@ impl Tracked {
 
 /// Whether anything differs that a decision is taken from; ages grow by themselves and are no news.
 fn news(before: &Snapshot, now: &Snapshot) -> bool {
-    let fleet = |snapshot: &Snapshot| Fleet { oldest_starting: None, ..snapshot.fleet.clone() };
     let levels = |snapshot: &Snapshot| snapshot.protected.values().map(Reading::fresh).collect::<Vec<_>>();
     before.demand.fresh() != now.demand.fresh()
         || before.capacity.fresh() != now.capacity.fresh()
         || before.latency.fresh() != now.latency.fresh()
-        || fleet(before) != fleet(now)
+        || before.fleet != now.fleet
         || levels(before) != levels(now)
 }
 
@@ -244,8 +297,12 @@ impl Loop {
             }
             Event::Kind { kind, resource } => self.know_kind(kind, resource),
             Event::Sensed(round) => self.decide_all(&round),
-            Event::History { target, demand } => {
-                if let Some(tracked) = self.tracked.get_mut(&target) {
+            Event::History { target, query, demand } => {
+                // An answer that comes too late, or to a query that was changed since, is of no use.
+                if let Some(tracked) = self.tracked.get_mut(&target)
+                    && matches!(tracked.past, Past::Asked(_))
+                    && tracked.demand_query.as_ref() == Some(&query)
+                {
                     tracked.past = Past::Here(self.parts.clock.now(), demand);
                 }
             }
@@ -283,8 +340,8 @@ impl Loop {
             let tracked = self.tracked.entry(target.clone()).or_default();
             let other_query = tracked.demand_query.as_ref().is_some_and(|query| *query != workload.queries.demand);
             if other_query {
-                // Another query is another demand: what was learned of the old one would mislead.
-                *tracked = Tracked::default();
+                // Another query is another demand: what was learned of the old one would mislead. What was written stays written.
+                tracked.forget_demand();
             }
             tracked.demand_query = Some(workload.queries.demand.clone());
             if !self.kinds.contains_key(&target.kind) {
@@ -358,20 +415,14 @@ impl Loop {
         self.note_trouble("prometheus".into(), round.trouble.clone());
         let at = self.parts.clock.now();
         let mut entries = Vec::new();
-        let mut unlisted = None;
         let workloads: Vec<Arc<Workload>> = self.policies.workloads().values().cloned().collect();
         for workload in &workloads {
             let decided = self.decide_one(workload, round, at);
-            if !self.view.knows(&workload.target) {
-                unlisted = Some(workload.target.clone());
-            }
             entries.extend(decided.map(|record| Entry::Decided(Box::new(record))));
         }
         self.record(entries);
-        let ready = match unlisted {
-            Some(target) => Err(format!("not everything that {target} needs was listed yet")),
-            None => Ok(()),
-        };
+        // Not what a policy names: a tenant's policy for a kind that nobody may list must not take agents out of service.
+        let ready = if self.view.has_pods() { Ok(()) } else { Err("pods have not been listed yet".to_owned()) };
         self.publish(at, ready);
         let pause = self.parts.settings.interval.max(round.took * QUIET);
         self.next_round = Some(Instant::now() + pause);
@@ -407,11 +458,18 @@ impl Loop {
                 .collect(),
             fleet,
         };
+        let writes = self.may_write(workload, at);
+        let tracked = self.tracked.get_mut(target)?;
         let object = self.view.object(target)?;
-        if tracked.somebody_else_wrote(object) {
-            tracked.standing_down = Some(at.after(STAND_DOWN));
-            self.say_standing_down(target, object);
-            return None;
+        match writes {
+            Writes::Own | Writes::Blocked { .. } if tracked.somebody_else_wrote(object) => {
+                tracked.standing_down = Some(at.after(STAND_DOWN));
+                self.say_standing_down(target, object);
+                return None;
+            }
+            Writes::Own | Writes::Blocked { .. } | Writes::StandingDown(_) => {}
+            // Somebody else may write now, and rightly.
+            Writes::Shadow | Writes::NotOptedIn | Writes::OtherAgent(_) => tracked.wrote = None,
         }
         if !tracked.is_due(&snapshot, object) {
             return None;
@@ -442,6 +500,9 @@ impl Loop {
         }
         if known {
             return None;
+        }
+        if !self.view.watches(&target.namespace) {
+            return Some(format!("namespace {} is not watched by this agent: see --namespace", target.namespace));
         }
         if !self.view.knows(target) {
             return Some("waiting for the first listing of the cluster".into());
@@ -517,29 +578,12 @@ impl Loop {
             Outcome::Refused(_) => "refused",
             Outcome::Unknown(_) => "unknown",
         });
-        let Some(tracked) = self.tracked.get_mut(target) else { return };
-        tracked.writing = false;
-        let Some(last) = tracked.last.as_mut() else { return };
-        last.outcome = Some(written.outcome.clone());
-        let decision = &last.decision;
-        tracing::info!(workload = %target, from = decision.from.0, to = written.to.0, outcome = %written.outcome, "wrote");
-        let ended = Entry::Ended { workload: target.to_string(), at: decision.at, outcome: written.outcome.clone() };
-        tracked.changed =
-            Some(Changed { at: decision.at, from: decision.from, to: written.to, outcome: written.outcome.clone() });
-        if let (Outcome::Committed, Some(generation)) = (&written.outcome, written.generation) {
-            tracked.wrote = Some(Wrote { at, generation, replicas: written.to.0 });
-        }
-        tracked.blocked = match written.outcome {
-            Outcome::Refused(Refusal::Changed) | Outcome::Committed | Outcome::Unknown(_) => None,
-            Outcome::Refused(refusal) => {
-                let wait = tracked
-                    .blocked
-                    .as_ref()
-                    .map_or(BLOCKED_FIRST, |blocked| (blocked.wait + blocked.wait).min(BLOCKED_LONGEST));
-                Some(Blocked { until: at.after(wait), wait, why: refusal.to_string() })
-            }
-        };
+        tracing::info!(workload = %target, from = written.from.0, to = written.to.0, outcome = %written.outcome, "wrote");
+        let ended = Entry::Ended { workload: target.to_string(), at: written.at, outcome: written.outcome.clone() };
         self.record(vec![ended]);
+        if let Some(tracked) = self.tracked.get_mut(target) {
+            tracked.end_write(written, at);
+        }
     }
 
     fn record(&self, round: Vec<Entry>) {
@@ -558,8 +602,12 @@ impl Loop {
         if let Some(Some(resource)) = self.kinds.get(&target.kind) {
             let (events, resource, target, object) =
                 (self.parts.events.clone(), resource.clone(), target.clone(), object.clone());
+            let inbox = self.parts.inbox.clone();
             tokio::spawn(async move {
-                act::announce(&events, &resource, (&target, &object), EventType::Warning, "StandingDown", note).await;
+                let problem =
+                    act::announce(&events, &resource, (&target, &object), EventType::Warning, "StandingDown", note)
+                        .await;
+                inbox.send(Event::Trouble { what: EVENTS.into(), problem }).await;
             });
         }
     }
@@ -629,7 +677,8 @@ impl WriteJob {
         };
         inbox.send(Event::Written { target: target.clone(), written }).await;
         if let Some((kind, reason, note)) = said {
-            act::announce(&events, &resource, (&target, &object), kind, &reason, note).await;
+            let problem = act::announce(&events, &resource, (&target, &object), kind, &reason, note).await;
+            inbox.send(Event::Trouble { what: EVENTS.into(), problem }).await;
         }
     }
 }

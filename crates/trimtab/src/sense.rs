@@ -151,7 +151,7 @@ pub fn backfill(
                     .filter_map(|(at, rate)| Some((Timestamp(at), RequestsPerSecond::new(rate)?)))
                     .filter(|(_, rate)| *rate > RequestsPerSecond::ZERO)
                     .collect();
-                Event::History { target: workload.target.clone(), demand }
+                Event::History { target: workload.target.clone(), query: workload.queries.demand.clone(), demand }
             }
         };
         let mut histories = stream::iter(workloads.into_iter().map(read)).buffer_unordered(HISTORIES_AT_ONCE);
@@ -192,10 +192,12 @@ fn coverage(answer: &Answer, ready: Option<Replicas>) -> Coverage {
         return Coverage::Partial;
     }
     match (answer.targets, ready) {
-        (Some(targets), Some(ready)) if ready > Replicas(0) => {
+        // Nobody is ready to be counted.
+        (Some(_), Some(Replicas(0))) => Coverage::Partial,
+        (Some(targets), Some(ready)) => {
             Ratio::new(f64::from(targets) / f64::from(ready.0)).map_or(Coverage::Unmeasured, Coverage::Share)
         }
-        _ => Coverage::Unmeasured,
+        (None, _) | (_, None) => Coverage::Unmeasured,
     }
 }
 
@@ -208,7 +210,8 @@ fn cause(absence: &prometheus::Absence) -> Absence {
         Said::BadQuery { .. } => Absence::BadQuery,
         Said::NoSeries => Absence::NoSeries,
         Said::ManySeries { .. } => Absence::ManySeries,
-        Said::NotANumber | Said::Infinite => Absence::NotANumber,
+        Said::NotANumber => Absence::NotANumber,
+        Said::Infinite => Absence::Infinite,
         Said::WrongType { .. } => Absence::WrongType,
         Said::TooLarge { .. } => Absence::TooLarge,
         Said::Postponed => Absence::NotYetAsked,

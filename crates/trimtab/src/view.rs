@@ -43,6 +43,8 @@ pub struct Pod {
     pub created: Timestamp,
     /// Since when it is Ready, if it is.
     pub ready: Option<Timestamp>,
+    /// Whether it was Ready at some time: then it is not starting, and its becoming Ready again tells no start-up time.
+    pub was_ready: bool,
     /// Whether it is on its way out, or has ended.
     pub leaving: bool,
 }
@@ -103,11 +105,11 @@ impl<K: Ord + Clone, V> Shelf<K, V> {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Count {
     ready: u32,
-    starting: u32,
-    oldest_starting: Option<Timestamp>,
+    /// When the pods were created that are starting.
+    starting: Vec<Timestamp>,
 }
 
 /// The index.
@@ -188,6 +190,18 @@ impl View {
             })
     }
 
+    /// Whether all pods that are watched have been listed once.
+    #[must_use]
+    pub fn has_pods(&self) -> bool {
+        self.pods.keys().all(|scope| self.listed_pods.contains(scope))
+    }
+
+    /// Whether the namespace is one of those that are watched.
+    #[must_use]
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.pods.keys().any(|scope| scope.as_ref().is_none_or(|scope| scope == namespace))
+    }
+
     /// The object, where it exists.
     #[must_use]
     pub fn object(&self, target: &Target) -> Option<&Scalable> {
@@ -200,7 +214,7 @@ impl View {
             return None;
         }
         let object = self.objects.get(&target.kind)?.items.get(target)?;
-        let count = *self.counts.entry(target.clone()).or_insert_with(|| count(&self.pods, target, &object.selector));
+        let count = self.counts.entry(target.clone()).or_insert_with(|| count(&self.pods, target, &object.selector));
         if !self.starts.contains_key(target) {
             let starts = known_starts(&self.pods, target, &object.selector);
             self.starts.insert(target.clone(), starts);
@@ -208,8 +222,8 @@ impl View {
         Some(Fleet {
             desired: Replicas(object.replicas),
             ready: Replicas(count.ready),
-            starting: Replicas(count.starting),
-            oldest_starting: count.oldest_starting.map(|created| at.since(created)),
+            starting: replicas(count.starting.len()),
+            stuck: replicas(count.starting.iter().filter(|created| at.since(**created) >= Fleet::STUCK).count()),
             startup: self.starts.get(target).and_then(percentile_90),
             rolling_out: object.rolling_out,
         })
@@ -228,12 +242,15 @@ fn owners(
     namespace: &str,
     labels: &BTreeMap<String, String>,
 ) -> Vec<Target> {
-    objects
-        .values()
-        .flat_map(|shelf| shelf.items.iter())
-        .filter(|(target, object)| target.namespace == namespace && object.selector.matches(labels))
-        .map(|(target, _)| target.clone())
-        .collect()
+    let in_namespace = |(kind, shelf): (&Kind, &'_ Shelf<Target, Scalable>)| {
+        let first = Target { namespace: namespace.to_owned(), kind: kind.clone(), name: String::new() };
+        let items = shelf.items.range(first..).take_while(|(target, _)| target.namespace == namespace);
+        items
+            .filter(|(_, object)| object.selector.matches(labels))
+            .map(|(target, _)| target.clone())
+            .collect::<Vec<_>>()
+    };
+    objects.iter().flat_map(in_namespace).collect()
 }
 
 fn own_pods<'a>(
@@ -251,13 +268,12 @@ fn own_pods<'a>(
 }
 
 fn count(pods: &BTreeMap<Option<String>, Shelf<PodName, Pod>>, target: &Target, selector: &Selector) -> Count {
-    let mut count = Count { ready: 0, starting: 0, oldest_starting: None };
+    let mut count = Count { ready: 0, starting: Vec::new() };
     for pod in own_pods(pods, target, selector).filter(|pod| !pod.leaving) {
         if pod.ready.is_some() {
             count.ready += 1;
-        } else {
-            count.starting += 1;
-            count.oldest_starting = Some(count.oldest_starting.map_or(pod.created, |oldest| oldest.min(pod.created)));
+        } else if !pod.was_ready {
+            count.starting.push(pod.created);
         }
     }
     count
@@ -265,7 +281,7 @@ fn count(pods: &BTreeMap<Option<String>, Shelf<PodName, Pod>>, target: &Target, 
 
 /// The start-up time that a pod's becoming ready tells.
 fn start_up(now: &Pod, before: Option<&Pod>) -> Option<Seconds> {
-    let seen_starting = before.is_some_and(|pod| pod.ready.is_none());
+    let seen_starting = before.is_some_and(|pod| !pod.was_ready);
     now.ready.filter(|_| seen_starting).map(|ready| ready.since(now.created)).filter(|took| *took < LONGEST_START)
 }
 
@@ -280,6 +296,10 @@ fn known_starts(
         .filter(|took| *took < LONGEST_START)
         .take(STARTS)
         .collect()
+}
+
+fn replicas(pods: usize) -> Replicas {
+    Replicas(u32::try_from(pods).unwrap_or(u32::MAX))
 }
 
 /// Nearest rank.
@@ -313,7 +333,8 @@ mod tests {
 
     fn pod(created: i64, ready: Option<i64>) -> Pod {
         let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
-        Pod { labels, created: Timestamp(created), ready: ready.map(Timestamp), leaving: false }
+        let ready = ready.map(Timestamp);
+        Pod { labels, created: Timestamp(created), ready, was_ready: ready.is_some(), leaving: false }
     }
 
     fn name(name: &str) -> PodName {
@@ -356,7 +377,8 @@ mod tests {
         let mut view = listed(&[("a", pod(0, Some(5_000))), ("b", pod(980_000, None)), ("c", leaving), ("d", foreign)]);
         let fleet = view.fleet(&shop(), AT).unwrap();
         assert_eq!((fleet.ready, fleet.starting), (Replicas(1), Replicas(1)));
-        assert_eq!(fleet.oldest_starting, Some(Seconds::whole(20)));
+        assert_eq!(fleet.stuck, Replicas(0));
+        assert_eq!(view.fleet(&shop(), Timestamp(980_000 + 300_000)).unwrap().stuck, Replicas(1));
         assert_eq!(fleet.startup, Some(Seconds::whole(5)));
     }
 
@@ -375,8 +397,11 @@ mod tests {
     fn a_readiness_that_flaps_is_no_start_up() {
         let mut view = listed(&[("a", pod(0, Some(2_000)))]);
         view.fleet(&shop(), AT);
-        view.apply_pod(&None, Change::Is(name("a"), pod(0, None)));
-        view.apply_pod(&None, Change::Is(name("a"), pod(0, Some(990_000))));
+        let lost = Pod { was_ready: true, ..pod(0, None) };
+        view.apply_pod(&None, Change::Is(name("a"), lost));
+        let fleet = view.fleet(&shop(), AT).unwrap();
+        assert_eq!((fleet.ready, fleet.starting, fleet.stuck), (Replicas(0), Replicas(0), Replicas(0)));
+        view.apply_pod(&None, Change::Is(name("a"), pod(0, Some(100_000))));
         assert_eq!(view.fleet(&shop(), AT).unwrap().startup, Some(Seconds::whole(2)));
     }
 

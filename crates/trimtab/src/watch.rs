@@ -19,6 +19,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use trimtab_core::unit::Seconds;
 use trimtab_core::unit::Timestamp;
 
 /// The label of a `ConfigMap` that holds policies.
@@ -43,8 +44,10 @@ struct SlimStatus {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct SlimPodStatus {
     phase: Option<String>,
+    start_time: Option<Time>,
     #[serde(default)]
     conditions: Vec<SlimCondition>,
 }
@@ -329,16 +332,25 @@ fn rolling_out(status: &SlimStatus) -> bool {
     revisions_differ || old_pods_left
 }
 
+/// A pod that loses its readiness sooner after the kubelet took it is held for one that never had it. Conditions have seconds.
+const READY_AT_ONCE: Seconds = Seconds::whole(2);
+
 fn slim_pod(pod: Object<NotUsed, SlimPodStatus>) -> Pod {
     let status = pod.status.unwrap_or_default();
     let millis = |time: &Time| Timestamp(time.0.as_millisecond());
     let created = pod.metadata.creation_timestamp.as_ref().map(millis).unwrap_or_default();
-    let ready = status.conditions.iter().find(|condition| condition.kind == "Ready" && condition.status == "True");
+    let condition = status.conditions.iter().find(|condition| condition.kind == "Ready");
+    let turned = condition.and_then(|condition| condition.last_transition_time.as_ref()).map(millis);
+    let ready = condition.filter(|condition| condition.status == "True").map(|_| turned.unwrap_or(created));
+    // The kubelet writes Ready=False when it takes the pod, and again only when readiness is lost.
+    let taken = status.start_time.as_ref().map_or(created, millis);
+    let lost = turned.is_some_and(|turned| turned.since(taken) > READY_AT_ONCE);
     let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     Pod {
         labels: pod.metadata.labels.unwrap_or_default(),
         created,
-        ready: ready.map(|condition| condition.last_transition_time.as_ref().map_or(created, millis)),
+        ready,
+        was_ready: ready.is_some() || lost,
         leaving: pod.metadata.deletion_timestamp.is_some() || ended,
     }
 }

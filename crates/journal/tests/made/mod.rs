@@ -95,7 +95,7 @@ impl Workload {
                 desired: self.desired,
                 ready: self.desired,
                 starting: Replicas(0),
-                oldest_starting: None,
+                stuck: Replicas(0),
                 startup: Seconds::new(9.5),
                 rolling_out: false,
             },

@@ -371,8 +371,8 @@ fn number(found: Option<&Found>) -> Result<f64, Absence> {
         None => Err(Absence::NoSeries),
         Some(found) if found.count > 1 => Err(many(found.count, std::iter::once(found))),
         Some(Found { value: None, .. }) => Err(Absence::WrongType { got: "a native histogram" }),
-        Some(Found { value: Some(value), .. }) if value.is_nan() => Err(Absence::NotANumber),
-        Some(Found { value: Some(value), .. }) if value.is_infinite() => Err(Absence::Infinite),
+        Some(Found { value: Some(f64::INFINITY), .. }) => Err(Absence::Infinite),
+        Some(Found { value: Some(value), .. }) if !value.is_finite() => Err(Absence::NotANumber),
         Some(Found { value: Some(value), .. }) => Ok(*value),
     }
 }
