@@ -23,6 +23,7 @@ pub mod sense;
 pub mod serve;
 pub mod sources;
 pub mod telemetry;
+mod track;
 pub mod view;
 pub mod watch;
 mod words;

@@ -7,16 +7,17 @@
 use crate::act::{self, Written};
 use crate::cli;
 use crate::clock::Clock;
-use crate::config::{Kind, Mode, Target, Workload};
+use crate::config::{CountedAt, Kind, Mode, Target, Workload};
 use crate::explain;
 use crate::inbox::{Event, Inbox};
 use crate::lease::{self, Leadership};
 use crate::metrics::Counters;
 use crate::policies::Policies;
 use crate::record::Recorder;
-use crate::report::{self, Changed, Considered, Report, Writes};
+use crate::report::{self, Considered, Report, Writes};
 use crate::sense::{self, Round, Signal};
 use crate::sources::Sources;
+use crate::track::{Past, Tracked};
 use crate::view::{Scalable, View};
 use crate::watch;
 use crate::words;
@@ -30,185 +31,23 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use trimtab_core::invariant;
-use trimtab_core::policy::Capacity;
-use trimtab_core::snapshot::{Reading, Snapshot};
+use trimtab_core::snapshot::Snapshot;
 use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
-use trimtab_core::{Decision, Policy, State, Verb, backfill, decide};
+use trimtab_core::{Decision, Verb, backfill, decide};
 use trimtab_journal::{Entry, Outcome, Record, Refusal};
 
-/// A workload is decided at least this often, also when nothing that it is decided from has changed.
-const AT_LEAST: Seconds = Seconds::whole(5);
 /// Prometheus is asked for at most this share of the time: after a round that took long, the next one waits.
 const QUIET: u32 = 4;
 /// How long nothing is written to a workload whose size somebody else changed. Ten minutes let a human finish, and keep a
 /// loop that fights us to six rounds an hour.
 const STAND_DOWN: Seconds = Seconds::whole(600);
-/// How long a refusal that would be repeated keeps us from asking again, at first; doubles up to the next.
-const BLOCKED_FIRST: Seconds = Seconds::whole(15);
-/// At most.
-const BLOCKED_LONGEST: Seconds = Seconds::whole(600);
-/// So often in a row the API server may say that an object has changed which has not: then the patch does not fit its kind.
-const MISFITS: u32 = 3;
-/// How long the view may take to show our own write before it is read as the truth again.
-const OWN_WRITE_SHOWS: Seconds = Seconds::whole(30);
 /// How long the end of the process waits for the Lease to be released.
 const RELEASE: Duration = Duration::from_secs(10);
 /// A kind that the API server does not know is asked for again so often.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(30);
-/// The past is waited for so long at a start; then it is decided without.
-const HISTORY_PATIENCE: Seconds = Seconds::whole(10);
 
 /// What a trouble with Events is called.
 const EVENTS: &str = "events";
-
-/// One workload's memory.
-#[derive(Debug, Default)]
-struct Tracked {
-    state: State,
-    past: Past,
-    /// Decisions taken with this memory.
-    ordinal: u64,
-    decided: Option<Timestamp>,
-    last: Option<Considered>,
-    signals: Vec<report::Signal>,
-    problem: Option<String>,
-    writing: bool,
-    wrote: Option<Wrote>,
-    standing_down: Option<Timestamp>,
-    blocked: Option<Blocked>,
-    /// Writes in a row that were refused as outdated, though the object was still at this generation.
-    misfits: (i64, u32),
-    changed: Option<Changed>,
-    demand_query: Option<String>,
-}
-
-/// What is known of demand before the start.
-#[derive(Debug, Default)]
-enum Past {
-    /// Not asked for yet.
-    #[default]
-    Unasked,
-    /// Asked for.
-    Asked(Timestamp),
-    /// Here, and waiting for the first snapshot.
-    Here(Timestamp, Vec<(Timestamp, RequestsPerSecond)>),
-    /// Taken in, or given up.
-    Done,
-}
-
-/// Our last write, until the view shows it; and after that, what makes a foreign one recognisable.
-#[derive(Clone, Copy, Debug)]
-struct Wrote {
-    at: Timestamp,
-    /// The generation that it led to, or would have led to.
-    generation: i64,
-    replicas: u32,
-    /// The size before, where nobody knows whether the write was done.
-    or: Option<u32>,
-}
-
-#[derive(Clone, Debug)]
-struct Blocked {
-    until: Timestamp,
-    wait: Seconds,
-    why: String,
-}
-
-impl Past {
-    /// The past, once it is to be taken in; that happens one time.
-    fn take_in(&mut self, policy: &Policy, snapshot: &Snapshot) -> Option<Vec<(Timestamp, RequestsPerSecond)>> {
-        let sized = !matches!(policy.capacity, Capacity::Measured) || snapshot.capacity.fresh().is_some();
-        let taken = match self {
-            Self::Asked(since) if snapshot.at.since(*since) >= HISTORY_PATIENCE => Vec::new(),
-            // Without a capacity the past says nothing of sizes: it waits a little for one.
-            Self::Here(since, past) if sized || past.is_empty() || snapshot.at.since(*since) >= HISTORY_PATIENCE => {
-                std::mem::take(past)
-            }
-            Self::Here(..) | Self::Unasked | Self::Asked(_) | Self::Done => return None,
-        };
-        *self = Self::Done;
-        Some(taken)
-    }
-}
-
-impl Tracked {
-    /// Forgets what was learned of demand, and nothing else.
-    fn forget_demand(&mut self) {
-        let old = std::mem::take(self);
-        let Self { writing, wrote, standing_down, blocked, misfits, changed, .. } = old;
-        *self = Self { writing, wrote, standing_down, blocked, misfits, changed, ..Self::default() };
-    }
-
-    /// What follows from how a write ended.
-    fn end_write(&mut self, written: Written, at: Timestamp) {
-        let Written { outcome, at: decided, from, to, seen, generation } = written;
-        self.writing = false;
-        if let Some(last) = self.last.as_mut().filter(|last| last.decision.at == decided) {
-            last.outcome = Some(outcome.clone());
-        }
-        self.wrote = match (&outcome, generation) {
-            (Outcome::Committed, Some(generation)) => Some(Wrote { at, generation, replicas: to.0, or: None }),
-            (Outcome::Unknown(_), _) => Some(Wrote { at, generation: seen + 1, replicas: to.0, or: Some(from.0) }),
-            (Outcome::Committed | Outcome::Refused(_), _) => self.wrote,
-        };
-        self.misfits = match &outcome {
-            Outcome::Refused(Refusal::Changed) if self.misfits.0 == seen => (seen, self.misfits.1 + 1),
-            Outcome::Refused(Refusal::Changed) => (seen, 1),
-            Outcome::Committed | Outcome::Refused(_) | Outcome::Unknown(_) => (seen, 0),
-        };
-        let why = match &outcome {
-            Outcome::Refused(Refusal::Changed) if self.misfits.1 >= MISFITS => Some(
-                "the API server says that the object has changed, and it has not: trimtab writes .spec.replicas, which this kind \
-                 may keep elsewhere or not hold"
-                    .to_owned(),
-            ),
-            Outcome::Refused(Refusal::Changed) | Outcome::Committed | Outcome::Unknown(_) => None,
-            Outcome::Refused(refusal) => Some(refusal.to_string()),
-        };
-        let before = self.blocked.take();
-        self.blocked = why.map(|why| {
-            let wait = before.map_or(BLOCKED_FIRST, |blocked| (blocked.wait + blocked.wait).min(BLOCKED_LONGEST));
-            Blocked { until: at.after(wait), wait, why }
-        });
-        self.changed = Some(Changed { at: decided, from, to, outcome });
-    }
-
-    /// Whether somebody else changed the size since we last wrote it. Forgets our write then, so that it is said once.
-    fn somebody_else_wrote(&mut self, object: &Scalable) -> bool {
-        let foreign = self.wrote.is_some_and(|wrote| {
-            object.generation >= wrote.generation
-                && object.replicas != wrote.replicas
-                && wrote.or != Some(object.replicas)
-        });
-        if foreign {
-            self.wrote = None;
-        }
-        foreign
-    }
-
-    /// Whether there is something to decide: nothing of ours is under way, and something is new, or it is time.
-    fn is_due(&self, snapshot: &Snapshot, object: &Scalable) -> bool {
-        // A view that does not show our own last write yet is older than what we know.
-        let behind = self.wrote.is_some_and(|wrote| {
-            wrote.or.is_none() && object.generation < wrote.generation && snapshot.at.since(wrote.at) < OWN_WRITE_SHOWS
-        });
-        if self.writing || behind {
-            return false;
-        }
-        let Some(last) = self.last.as_ref().zip(self.decided) else { return true };
-        snapshot.at.since(last.1) >= AT_LEAST || news(&last.0.snapshot, snapshot)
-    }
-}
-
-/// Whether anything differs that a decision is taken from; ages grow by themselves and are no news.
-fn news(before: &Snapshot, now: &Snapshot) -> bool {
-    let levels = |snapshot: &Snapshot| snapshot.protected.values().map(Reading::fresh).collect::<Vec<_>>();
-    before.demand.fresh() != now.demand.fresh()
-        || before.capacity.fresh() != now.capacity.fresh()
-        || before.latency.fresh() != now.latency.fresh()
-        || before.fleet != now.fleet
-        || levels(before) != levels(now)
-}
 
 /// What the loop is made of that does not change.
 pub(crate) struct Parts {
@@ -298,12 +137,8 @@ impl Loop {
             Event::Kind { kind, resource } => self.know_kind(kind, resource),
             Event::Sensed(round) => self.decide_all(&round),
             Event::History { target, query, demand } => {
-                // An answer that comes too late, or to a query that was changed since, is of no use.
-                if let Some(tracked) = self.tracked.get_mut(&target)
-                    && matches!(tracked.past, Past::Asked(_))
-                    && tracked.demand_query.as_ref() == Some(&query)
-                {
-                    tracked.past = Past::Here(self.parts.clock.now(), demand);
+                if let Some(tracked) = self.tracked.get_mut(&target) {
+                    tracked.learn_past(&query, demand, self.parts.clock.now());
                 }
             }
             Event::Written { target, written } => self.end_write(&target, written),
@@ -338,12 +173,7 @@ impl Loop {
         let mut kinds = Vec::new();
         for (target, workload) in wanted {
             let tracked = self.tracked.entry(target.clone()).or_default();
-            let other_query = tracked.demand_query.as_ref().is_some_and(|query| *query != workload.queries.demand);
-            if other_query {
-                // Another query is another demand: what was learned of the old one would mislead. What was written stays written.
-                tracked.forget_demand();
-            }
-            tracked.demand_query = Some(workload.queries.demand.clone());
+            tracked.follow_query(&workload.queries.demand);
             if !self.kinds.contains_key(&target.kind) {
                 self.kinds.insert(target.kind.clone(), None);
                 kinds.push(target.kind.clone());
@@ -441,9 +271,10 @@ impl Loop {
             return None;
         };
         let answer = |signal: Signal| round.answers.get(&(target.clone(), signal));
+        let reporting = (workload.queries.counted_at == CountedAt::Pods).then_some(fleet.ready);
         let snapshot = Snapshot {
             at,
-            demand: sense::reading(answer(Signal::Demand), RequestsPerSecond::new, Some(fleet.ready)),
+            demand: sense::reading(answer(Signal::Demand), RequestsPerSecond::new, reporting),
             capacity: sense::configured(
                 workload.queries.capacity.is_some(),
                 answer(Signal::Capacity),
@@ -461,15 +292,10 @@ impl Loop {
         let writes = self.may_write(workload, at);
         let tracked = self.tracked.get_mut(target)?;
         let object = self.view.object(target)?;
-        match writes {
-            Writes::Own | Writes::Blocked { .. } if tracked.somebody_else_wrote(object) => {
-                tracked.standing_down = Some(at.after(STAND_DOWN));
-                self.say_standing_down(target, object);
-                return None;
-            }
-            Writes::Own | Writes::Blocked { .. } | Writes::StandingDown(_) => {}
-            // Somebody else may write now, and rightly.
-            Writes::Shadow | Writes::NotOptedIn | Writes::OtherAgent(_) => tracked.wrote = None,
+        if tracked.notices_somebody_else(&writes, object) {
+            tracked.standing_down = Some(at.after(STAND_DOWN));
+            self.say_standing_down(target, object);
+            return None;
         }
         if !tracked.is_due(&snapshot, object) {
             return None;

@@ -59,12 +59,23 @@ pub struct Queries {
     pub prometheus: Option<String>,
     /// Requests that arrive a second.
     pub demand: String,
+    /// Where they are counted.
+    pub counted_at: CountedAt,
     /// Requests a second that one replica serves.
     pub capacity: Option<String>,
     /// The 99th percentile of latency, in seconds.
     pub latency: Option<String>,
     /// Protected levels by their names.
     pub protect: BTreeMap<String, String>,
+}
+
+/// Where demand is counted, which says whether the workload's own pods can vouch for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedAt {
+    /// At the workload's pods: as many must report as are ready.
+    Pods,
+    /// In front of them (ingress, mesh, load balancer): how many report says nothing of the workload.
+    Proxy,
 }
 
 /// Whether decisions are written.
@@ -270,7 +281,7 @@ impl Reading<'_> {
         let bounds =
             fields.required("replicas", "{ min: 3, max: 50 }", &mut self.findings).and_then(|node| self.bounds(node));
         let demand = fields.required("demand", "{ query: 'sum(rate(...[1m]))' }", &mut self.findings);
-        let demand = demand.and_then(|node| self.query_of(node, "demand", &["query"]));
+        let demand = demand.and_then(|node| self.demand(node));
         let capacity =
             fields.required("capacity", "{ rate: 50 }", &mut self.findings).and_then(|node| self.capacity(node));
         let slo = fields.required("slo", "{ target: 200ms }", &mut self.findings).and_then(|node| self.slo(node));
@@ -288,7 +299,8 @@ impl Reading<'_> {
             None => Some(None),
             Some(node) => walk::name(node, "prometheus", "infra", &mut self.findings).map(|name| Some(name.to_owned())),
         };
-        let ((capacity, capacity_query), (objective, latency), protect) = (capacity?, slo?, protect?);
+        let ((demand, counted_at), (capacity, capacity_query), (objective, latency), protect) =
+            (demand?, capacity?, slo?, protect?);
         let policy = Policy {
             replicas: bounds?,
             objective,
@@ -298,7 +310,8 @@ impl Reading<'_> {
         };
         let queries = Queries {
             prometheus: prometheus?,
-            demand: demand?,
+            demand,
+            counted_at,
             capacity: capacity_query,
             latency,
             protect: protect.into_iter().map(|(protection, query)| (protection.name, query)).collect(),
@@ -365,10 +378,24 @@ impl Reading<'_> {
         bounds
     }
 
-    fn query_of(&mut self, node: &At<Node>, name: &str, known: &[&'static str]) -> Option<String> {
-        let fields = Fields::of(node, name, known, &mut self.findings)?;
-        let query = fields.required("query", "'sum(rate(...[1m]))'", &mut self.findings)?;
-        self.query(query)
+    fn demand(&mut self, node: &At<Node>) -> Option<(String, CountedAt)> {
+        let fields = Fields::of(node, "demand", &["query", "counted_at"], &mut self.findings)?;
+        let query = fields.required("query", "'sum(rate(...[1m]))'", &mut self.findings);
+        let query = query.and_then(|query| self.query(query));
+        let counted_at = match fields.get("counted_at") {
+            None => Some(CountedAt::Pods),
+            Some(node) => match walk::text(node, "counted_at", "pods", &mut self.findings)? {
+                "pods" => Some(CountedAt::Pods),
+                "proxy" => Some(CountedAt::Proxy),
+                other => {
+                    let what = format!("`counted_at` is `{}`", problem::excerpt(other));
+                    let cure = "expected pods, or proxy where an ingress, mesh or load balancer counts the requests";
+                    self.findings.add(Place::of(node), "TT-C15", what, cure);
+                    None
+                }
+            },
+        };
+        Some((query?, counted_at?))
     }
 
     fn query(&mut self, node: &At<Node>) -> Option<String> {

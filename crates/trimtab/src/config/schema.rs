@@ -32,7 +32,7 @@ struct Workload {
     /// Least and most replicas.
     replicas: Replicas,
     /// Requests that arrive a second, refused ones too.
-    demand: Query,
+    demand: Demand,
     /// Requests a second that one replica serves at full use: declared, or by a query.
     capacity: Capacity,
     /// The latency that users are promised.
@@ -62,14 +62,28 @@ struct Replicas {
     max: u32,
 }
 
-/// A PromQL expression that gives one number.
+/// Requests that arrive a second.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
-struct Query {
-    /// The expression.
+struct Demand {
+    /// A PromQL expression that gives one number.
     #[schemars(length(min = 1))]
     query: String,
+    /// Where they are counted; pods where it is left out.
+    #[schemars(extend("default" = "pods"))]
+    counted_at: Option<CountedAt>,
+}
+
+/// Where demand is counted.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum CountedAt {
+    /// At the workload's pods: as many must report as are ready.
+    Pods,
+    /// In front of them: ingress, mesh, load balancer.
+    Proxy,
 }
 
 /// What one replica serves.

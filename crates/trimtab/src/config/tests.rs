@@ -47,6 +47,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(parsed.problems, vec![]);
     let workload = &parsed.workloads[0];
     assert_eq!((workload.policy.stabilization, workload.mode), (STABILIZATION, None));
+    assert_eq!(workload.queries.counted_at, CountedAt::Pods);
     assert_eq!((workload.policy.objective.misses, workload.policy.capacity), (MISSES, Capacity::Measured));
 }
 
@@ -85,6 +86,7 @@ fn each_mistake_is_named_with_its_place_and_its_cure() {
         ("stabilization: 5m", "stabilization: 48h"),
         ("mode: own", "mode: floor"),
         ("mode: own", "mode: enforce"),
+        ("[1m]))' }", "[1m]))', counted_at: ingress }"),
         ("workloads:", "workload:"),
         ("    replicas: {", "    replicas: {{"),
         ("    mode: own", "   mode: own"),
@@ -236,7 +238,7 @@ fn objects_of_the_schema() -> Vec<(&'static str, serde_json::Value)> {
     vec![
         ("workloads[0]", of("Workload")),
         ("workloads[0].replicas", of("Replicas")),
-        ("workloads[0].demand", of("Query")),
+        ("workloads[0].demand", of("Demand")),
         ("workloads[0].slo", of("Slo")),
         ("workloads[0].protect[0]", of("Protection")),
     ]

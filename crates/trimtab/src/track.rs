@@ -1,0 +1,316 @@
+//! One workload's memory between its decisions: what was learned, what was written, and what keeps us from writing.
+
+use crate::act::Written;
+use crate::report::{self, Changed, Considered, Writes};
+use crate::view::Scalable;
+use trimtab_core::policy::Capacity;
+use trimtab_core::snapshot::{Reading, Snapshot};
+use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
+use trimtab_core::{Policy, State};
+use trimtab_journal::{Outcome, Refusal};
+
+/// A workload is decided at least this often, also when nothing that it is decided from has changed.
+const AT_LEAST: Seconds = Seconds::whole(5);
+/// How long a refusal that would be repeated keeps us from asking again, at first; doubles up to the next.
+const BLOCKED_FIRST: Seconds = Seconds::whole(15);
+/// At most.
+const BLOCKED_LONGEST: Seconds = Seconds::whole(600);
+/// So often in a row the API server may say that an object has changed which has not: then the patch does not fit its kind.
+const MISFITS: u32 = 3;
+/// How long the view may take to show our own write before it is read as the truth again.
+const OWN_WRITE_SHOWS: Seconds = Seconds::whole(30);
+/// The past is waited for so long at a start; then it is decided without.
+const HISTORY_PATIENCE: Seconds = Seconds::whole(10);
+
+/// One workload's memory.
+#[derive(Debug, Default)]
+pub(crate) struct Tracked {
+    pub(crate) state: State,
+    pub(crate) past: Past,
+    /// Decisions taken with this memory.
+    pub(crate) ordinal: u64,
+    pub(crate) decided: Option<Timestamp>,
+    pub(crate) last: Option<Considered>,
+    pub(crate) signals: Vec<report::Signal>,
+    pub(crate) problem: Option<String>,
+    pub(crate) writing: bool,
+    pub(crate) wrote: Option<Wrote>,
+    pub(crate) standing_down: Option<Timestamp>,
+    pub(crate) blocked: Option<Blocked>,
+    /// Writes in a row that were refused as outdated, though the object was still at this generation.
+    pub(crate) misfits: (i64, u32),
+    pub(crate) changed: Option<Changed>,
+    pub(crate) demand_query: Option<String>,
+}
+
+/// What is known of demand before the start.
+#[derive(Debug, Default)]
+pub(crate) enum Past {
+    /// Not asked for yet.
+    #[default]
+    Unasked,
+    /// Asked for.
+    Asked(Timestamp),
+    /// Here, and waiting for the first snapshot.
+    Here(Timestamp, Vec<(Timestamp, RequestsPerSecond)>),
+    /// Taken in, or given up.
+    Done,
+}
+
+/// Our last write, until the view shows it; and after that, what makes a foreign one recognisable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wrote {
+    at: Timestamp,
+    /// The generation that it led to, or would have led to.
+    generation: i64,
+    replicas: u32,
+    /// The size before, where nobody knows whether the write was done.
+    or: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Blocked {
+    pub(crate) until: Timestamp,
+    pub(crate) wait: Seconds,
+    pub(crate) why: String,
+}
+
+impl Past {
+    /// The past, once it is to be taken in; that happens one time.
+    pub(crate) fn take_in(
+        &mut self,
+        policy: &Policy,
+        snapshot: &Snapshot,
+    ) -> Option<Vec<(Timestamp, RequestsPerSecond)>> {
+        let sized = !matches!(policy.capacity, Capacity::Measured) || snapshot.capacity.fresh().is_some();
+        let taken = match self {
+            Self::Asked(since) if snapshot.at.since(*since) >= HISTORY_PATIENCE => Vec::new(),
+            // Without a capacity the past says nothing of sizes: it waits a little for one.
+            Self::Here(since, past) if sized || past.is_empty() || snapshot.at.since(*since) >= HISTORY_PATIENCE => {
+                std::mem::take(past)
+            }
+            Self::Here(..) | Self::Unasked | Self::Asked(_) | Self::Done => return None,
+        };
+        *self = Self::Done;
+        Some(taken)
+    }
+}
+
+impl Tracked {
+    /// Demand is what this query says. Another query is another demand: what was learned of the old one would mislead, and is
+    /// forgotten; what was written stays written.
+    pub(crate) fn follow_query(&mut self, query: &str) {
+        if self.demand_query.as_ref().is_some_and(|old| old != query) {
+            let Self { writing, wrote, standing_down, blocked, misfits, changed, .. } = std::mem::take(self);
+            *self = Self { writing, wrote, standing_down, blocked, misfits, changed, ..Self::default() };
+        }
+        self.demand_query = Some(query.to_owned());
+    }
+
+    /// The past demand arrived. An answer that comes too late, or to a query that was changed since, is of no use.
+    pub(crate) fn learn_past(&mut self, query: &str, demand: Vec<(Timestamp, RequestsPerSecond)>, now: Timestamp) {
+        if matches!(self.past, Past::Asked(_)) && self.demand_query.as_deref() == Some(query) {
+            self.past = Past::Here(now, demand);
+        }
+    }
+
+    /// Whether somebody else changed the size behind our back. Where we may not write, somebody else may, and rightly.
+    pub(crate) fn notices_somebody_else(&mut self, writes: &Writes, object: &Scalable) -> bool {
+        match writes {
+            Writes::Own | Writes::Blocked { .. } => self.somebody_else_wrote(object),
+            Writes::StandingDown(_) => false,
+            Writes::Shadow | Writes::NotOptedIn | Writes::OtherAgent(_) => {
+                self.wrote = None;
+                false
+            }
+        }
+    }
+
+    /// What follows from how a write ended.
+    pub(crate) fn end_write(&mut self, written: Written, at: Timestamp) {
+        let Written { outcome, at: decided, from, to, seen, generation } = written;
+        self.writing = false;
+        if let Some(last) = self.last.as_mut().filter(|last| last.decision.at == decided) {
+            last.outcome = Some(outcome.clone());
+        }
+        self.wrote = match (&outcome, generation) {
+            (Outcome::Committed, Some(generation)) => Some(Wrote { at, generation, replicas: to.0, or: None }),
+            (Outcome::Unknown(_), _) => Some(Wrote { at, generation: seen + 1, replicas: to.0, or: Some(from.0) }),
+            (Outcome::Committed | Outcome::Refused(_), _) => self.wrote,
+        };
+        self.misfits = match &outcome {
+            Outcome::Refused(Refusal::Changed) if self.misfits.0 == seen => (seen, self.misfits.1 + 1),
+            Outcome::Refused(Refusal::Changed) => (seen, 1),
+            Outcome::Committed | Outcome::Refused(_) | Outcome::Unknown(_) => (seen, 0),
+        };
+        let why = match &outcome {
+            Outcome::Refused(Refusal::Changed) if self.misfits.1 >= MISFITS => Some(
+                "the API server says that the object has changed, and it has not: trimtab writes .spec.replicas, which this kind \
+                 may keep elsewhere or not hold"
+                    .to_owned(),
+            ),
+            Outcome::Refused(Refusal::Changed) | Outcome::Committed | Outcome::Unknown(_) => None,
+            Outcome::Refused(refusal) => Some(refusal.to_string()),
+        };
+        let before = self.blocked.take();
+        self.blocked = why.map(|why| {
+            let wait = before.map_or(BLOCKED_FIRST, |blocked| (blocked.wait + blocked.wait).min(BLOCKED_LONGEST));
+            Blocked { until: at.after(wait), wait, why }
+        });
+        self.changed = Some(Changed { at: decided, from, to, outcome });
+    }
+
+    /// Whether somebody else changed the size since we last wrote it. Forgets our write then, so that it is said once.
+    fn somebody_else_wrote(&mut self, object: &Scalable) -> bool {
+        let foreign = self.wrote.is_some_and(|wrote| {
+            object.generation >= wrote.generation
+                && object.replicas != wrote.replicas
+                && wrote.or != Some(object.replicas)
+        });
+        if foreign {
+            self.wrote = None;
+        }
+        foreign
+    }
+
+    /// Whether there is something to decide: nothing of ours is under way, and something is new, or it is time.
+    pub(crate) fn is_due(&self, snapshot: &Snapshot, object: &Scalable) -> bool {
+        // A view that does not show our own last write yet is older than what we know.
+        let behind = self.wrote.is_some_and(|wrote| {
+            wrote.or.is_none() && object.generation < wrote.generation && snapshot.at.since(wrote.at) < OWN_WRITE_SHOWS
+        });
+        if self.writing || behind {
+            return false;
+        }
+        let Some(last) = self.last.as_ref().zip(self.decided) else { return true };
+        snapshot.at.since(last.1) >= AT_LEAST || news(&last.0.snapshot, snapshot)
+    }
+}
+
+/// Whether anything differs that a decision is taken from; ages grow by themselves and are no news.
+fn news(before: &Snapshot, now: &Snapshot) -> bool {
+    let levels = |snapshot: &Snapshot| snapshot.protected.values().map(Reading::fresh).collect::<Vec<_>>();
+    before.demand.fresh() != now.demand.fresh()
+        || before.capacity.fresh() != now.capacity.fresh()
+        || before.latency.fresh() != now.latency.fresh()
+        || before.fleet != now.fleet
+        || levels(before) != levels(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Selector;
+    use trimtab_core::unit::Replicas;
+
+    const AT: Timestamp = Timestamp(1_000_000);
+
+    fn object(generation: i64, replicas: u32) -> Scalable {
+        Scalable {
+            uid: "u".into(),
+            generation,
+            resource_version: "1".into(),
+            replicas,
+            selector: Selector::default(),
+            mode_label: Some("own".into()),
+            rolling_out: false,
+        }
+    }
+
+    /// A write from 4 to 6 replicas that was decided on generation 7.
+    fn ended(outcome: Outcome) -> Written {
+        let generation = matches!(outcome, Outcome::Committed).then_some(8);
+        Written { outcome, at: AT, from: Replicas(4), to: Replicas(6), seen: 7, generation }
+    }
+
+    #[test]
+    fn a_size_that_is_not_ours_is_noticed_once() {
+        let mut tracked = Tracked::default();
+        tracked.end_write(ended(Outcome::Committed), AT);
+        assert!(!tracked.notices_somebody_else(&Writes::Own, &object(7, 4)), "the view is behind");
+        assert!(!tracked.notices_somebody_else(&Writes::Own, &object(9, 6)), "a rollout is no change of size");
+        assert!(tracked.notices_somebody_else(&Writes::Own, &object(10, 5)));
+        assert!(!tracked.notices_somebody_else(&Writes::Own, &object(10, 5)));
+    }
+
+    #[test]
+    fn who_may_not_write_notices_nobody() {
+        for writes in [Writes::Shadow, Writes::NotOptedIn, Writes::OtherAgent(None)] {
+            let mut tracked = Tracked::default();
+            tracked.end_write(ended(Outcome::Committed), AT);
+            assert!(!tracked.notices_somebody_else(&writes, &object(9, 5)));
+            assert!(
+                !tracked.notices_somebody_else(&Writes::Own, &object(9, 5)),
+                "nor later, of what was done meanwhile"
+            );
+        }
+    }
+
+    #[test]
+    fn our_own_write_of_unknown_outcome_is_not_somebody_elses() {
+        for (generation, replicas, foreign) in [(8, 6, false), (7, 4, false), (8, 4, false), (8, 5, true)] {
+            let mut tracked = Tracked::default();
+            tracked.end_write(ended(Outcome::Unknown("no answer".into())), AT);
+            let noticed = tracked.notices_somebody_else(&Writes::Own, &object(generation, replicas));
+            assert_eq!(noticed, foreign, "{replicas} replicas at generation {generation}");
+        }
+    }
+
+    #[test]
+    fn a_patch_that_does_not_fit_its_kind_is_not_tried_for_ever() {
+        let mut tracked = Tracked::default();
+        for _ in 0..2 {
+            tracked.end_write(ended(Outcome::Refused(Refusal::Changed)), AT);
+            assert!(tracked.blocked.is_none());
+        }
+        tracked.end_write(ended(Outcome::Refused(Refusal::Changed)), AT);
+        assert!(tracked.blocked.as_ref().is_some_and(|blocked| blocked.why.contains(".spec.replicas")));
+        // The object did change: that is what the refusal is for.
+        tracked.end_write(Written { seen: 8, ..ended(Outcome::Refused(Refusal::Changed)) }, AT);
+        assert!(tracked.blocked.is_none());
+    }
+
+    #[test]
+    fn a_refusal_that_would_be_repeated_waits_longer_each_time() {
+        let mut tracked = Tracked::default();
+        let waits: Vec<Seconds> = (0..8)
+            .map(|_| {
+                tracked.end_write(ended(Outcome::Refused(Refusal::Forbidden("no".into()))), AT);
+                tracked.blocked.as_ref().map(|blocked| blocked.wait).unwrap()
+            })
+            .collect();
+        assert_eq!(waits[..3], [Seconds::whole(15), Seconds::whole(30), Seconds::whole(60)]);
+        assert_eq!(waits[7], BLOCKED_LONGEST);
+    }
+
+    #[test]
+    fn another_query_forgets_demand_and_keeps_what_was_written() {
+        let mut tracked = Tracked::default();
+        tracked.follow_query("a");
+        tracked.ordinal = 9;
+        tracked.writing = true;
+        tracked.standing_down = Some(AT);
+        tracked.end_write(ended(Outcome::Committed), AT);
+        tracked.writing = true;
+        tracked.follow_query("a");
+        assert_eq!(tracked.ordinal, 9);
+        tracked.follow_query("b");
+        assert_eq!((tracked.ordinal, tracked.writing, tracked.standing_down), (0, true, Some(AT)));
+        assert!(tracked.notices_somebody_else(&Writes::Own, &object(9, 5)), "our write is remembered");
+    }
+
+    #[test]
+    fn a_past_that_comes_too_late_or_for_another_query_is_not_taken_in() {
+        let past = vec![(AT, RequestsPerSecond::whole(50))];
+        let mut tracked = Tracked::default();
+        tracked.follow_query("b");
+        tracked.past = Past::Asked(AT);
+        tracked.learn_past("a", past.clone(), AT);
+        assert!(matches!(tracked.past, Past::Asked(_)));
+        tracked.learn_past("b", past.clone(), AT);
+        assert!(matches!(tracked.past, Past::Here(..)));
+        tracked.past = Past::Done;
+        tracked.learn_past("b", past, AT);
+        assert!(matches!(tracked.past, Past::Done));
+    }
+}
