@@ -202,9 +202,19 @@ pub(crate) struct Audited {
     pub(crate) object_ref: ObjectRef,
     #[serde(default)]
     pub(crate) response_status: ResponseStatus,
+    /// The body, where there was one.
+    #[serde(default)]
+    request_object: serde_json::Value,
 }
 
 impl Audited {
+    /// The size that a JSON Patch sets.
+    pub(crate) fn size(&self) -> Option<u64> {
+        let operations = self.request_object.as_array()?.iter();
+        let mut sets = operations.filter(|operation| operation.pointer("/op") == Some(&"replace".into()));
+        sets.find(|set| set.pointer("/path") == Some(&"/spec/replicas".into()))?.pointer("/value")?.as_u64()
+    }
+
     /// Whether a trimtab sent it, which says so in its user agent.
     pub(crate) fn is_ours(&self) -> bool {
         self.user_agent.starts_with("trimtab/")

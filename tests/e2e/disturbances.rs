@@ -23,7 +23,7 @@ async fn a_bad_day_removes_no_replica() {
     assert!((6..=9).contains(&size), "{size} replicas for {RATE} requests/s");
 
     prometheus_stopped_for_two_minutes(&world, &agent, size).await;
-    api_server_restarted(&cluster, &world, &agent, size).await;
+    api_server_restarted(&cluster, &mut world, &agent, size).await;
     let agent = killed_and_restarted(&world, agent, size).await;
     rollout_in_the_middle(&world, &agent, size).await;
 
@@ -75,11 +75,24 @@ async fn prometheus_stopped_for_two_minutes(world: &World, agent: &crate::world:
     nothing_is_removed(world, size, 20).await;
 }
 
-async fn api_server_restarted(cluster: &Cluster, world: &World, agent: &crate::world::Agent, size: i32) {
+async fn api_server_restarted(cluster: &Cluster, world: &mut World, agent: &crate::world::Agent, size: i32) {
     Cluster::component("restart", "kube-apiserver");
+    let restarted = agent.report().await.expect("it runs on").at;
     until("the API server answers", 60, async || cluster.replicas_if_known(world.namespace(), "web").await).await;
     nothing_is_removed(world, size, 15).await;
-    agent.until("it decides and may write again", 60, |workload| workload.writes == Writes::Own).await;
+    agent
+        .until("it decides and may write again", 60, |workload| {
+            workload.writes == Writes::Own && workload.last.as_ref().is_some_and(|last| last.decision.at > restarted)
+        })
+        .await;
+    until("nothing is in trouble any more", 60, async || {
+        agent.report().await.filter(|report| report.troubles.is_empty())
+    })
+    .await;
+    // It does write again, and sees what it wrote.
+    world.load(RATE + 100).await;
+    until("it scales out", 60, async || (world.replicas().await.1 > size).then_some(())).await;
+    settled(agent).await;
 }
 
 async fn killed_and_restarted(world: &World, agent: crate::world::Agent, size: i32) -> crate::world::Agent {

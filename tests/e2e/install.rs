@@ -272,15 +272,29 @@ async fn restarted_agents_change_nothing(cluster: &Cluster, world: &World) {
 
 /// Runs the command line as from a laptop: with the user's kubeconfig, by port-forward.
 fn cli(cluster: &Cluster, arguments: &[&str]) -> String {
+    try_cli(cluster, arguments).unwrap_or_else(|said| panic!("{arguments:?}: {said}"))
+}
+
+/// The same, where it may fail.
+fn try_cli(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(crate::cluster::binary("trimtab"))
         .args(arguments)
         .env("KUBECONFIG", &cluster.kubeconfig)
         .output()
         .expect("it runs");
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{arguments:?}: {text}{errors}");
-    text.into_owned()
+    if output.status.success() { Ok(text.into_owned()) } else { Err(format!("{text}{errors}")) }
 }
+
+/// What trimtab may do, what must be said where it may not, and whether that stands with the workload or among the troubles.
+const PERMISSIONS: [(&str, &str, &[&str], &str); 6] = [
+    ("", "pods", &["list", "watch"], "not allowed to list and watch pods"),
+    ("", "configmaps", &["list", "watch"], "not allowed to list and watch configmaps"),
+    ("apps", "deployments", &["list", "watch"], "not allowed to list and watch deployments"),
+    ("apps", "deployments", &["patch"], "cannot patch resource"),
+    ("coordination.k8s.io", "leases", &["get", "create", "update"], "lease"),
+    ("events.k8s.io", "events", &["create", "patch"], "not allowed to write Events"),
+];
 
 #[tokio::test]
 async fn each_permission_that_is_taken_away_is_named() {
@@ -289,49 +303,44 @@ async fn each_permission_that_is_taken_away_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let kubeconfig = cluster.kubeconfig_of(&scope.name, "trimtab", directory.path()).await;
     let policy = format!(
-        "workloads:\n- target: {}/deployment/web\n  replicas: {{min: 1, max: 2}}\n  demand: {{query: 'vector(1)'}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: own\n",
+        "workloads:\n- target: {}/deployment/web\n  replicas: {{min: 10, max: 12}}\n  demand: {{query: 'vector(1)'}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: own\n",
         scope.name
     );
     std::fs::write(directory.path().join("policy.yaml"), policy).expect("a file");
-    // What is taken away, and what must be said of it.
-    let rules = [
-        ("pods", json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}), "pods"),
-        (
-            "configmaps",
-            json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}),
-            "configmaps",
-        ),
-        (
-            "deployments",
-            json!({"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"]}),
-            "deployments",
-        ),
-        (
-            "leases",
-            json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}),
-            "lease",
-        ),
-    ];
-    for (missing, _, said) in &rules {
-        let granted: Vec<&Value> =
-            rules.iter().filter(|(name, _, _)| name != missing).map(|(_, rule, _)| rule).collect();
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "trimtab"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "trimtab"},
+        "subjects": [{"kind": "ServiceAccount", "name": "trimtab", "namespace": scope.name}]
+    });
+    cluster.apply(&scope.name, &binding.to_string()).await;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &scope.name);
+    for (number, (_, resource, verbs, said)) in PERMISSIONS.iter().enumerate() {
+        let granted: Vec<Value> = PERMISSIONS
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != number)
+            .map(|(_, (group, resource, verbs, _))| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs}))
+            .collect();
         let role = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "trimtab"}, "rules": granted
         });
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "trimtab"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "trimtab"},
-            "subjects": [{"kind": "ServiceAccount", "name": "trimtab", "namespace": scope.name}]
-        });
         cluster.apply(&scope.name, &role.to_string()).await;
-        cluster.apply(&scope.name, &binding.to_string()).await;
-        let agent = Agent::start(&cluster, &scope.name, directory.path(), &kubeconfig);
-        let troubles = until(&format!("without {missing} it says so"), 60, async || {
-            let troubles = agent.report().await?.troubles;
-            troubles.values().any(|text| text.contains("not allowed") && text.contains(said)).then_some(troubles)
+        // Below the policy's minimum, so that there is something to write.
+        drop(deployments.delete("web", &DeleteParams::default()).await);
+        until("the last round's workload is gone", 30, async || {
+            deployments.get_opt("web").await.ok()?.is_none().then_some(())
         })
         .await;
-        assert!(troubles.values().any(|text| text.contains("grant")), "and what to do: {troubles:?}");
+        cluster.apply(&scope.name, &victim("Deployment", "web")).await;
+        let agent = Agent::start(&cluster, &scope.name, directory.path(), &kubeconfig);
+        let status = until(&format!("without {verbs:?} on {resource} it says {said:?}"), 60, async || {
+            try_cli(&cluster, &["status", "--url", &agent.url]).ok().filter(|status| status.contains(said))
+        })
+        .await;
+        if said.starts_with("not allowed") {
+            assert!(status.contains("grant"), "and what to do: {status}");
+        }
+        assert!(agent.process.end("-TERM").success());
     }
 }
 

@@ -209,7 +209,13 @@ impl World {
             "replay found differences:\n{text}{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        assert!(text.contains("0 differences") && !text.contains("0 records"), "{text}");
+        // "174 decisions taken again, 0 not: 0 differences, 0 damaged, 0 gaps"
+        let counts: Vec<u64> = text
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|number| !number.is_empty())
+            .map(|number| number.parse().expect("digits"))
+            .collect();
+        assert!(matches!(counts.as_slice(), [taken, 0, 0, 0, 0, ..] if *taken > 0), "{text}");
     }
 }
 

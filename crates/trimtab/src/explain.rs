@@ -255,6 +255,11 @@ pub fn status(report: &Report, namespace: Option<&str>) -> String {
             clock(report.at)
         )],
     );
+    for workload in &rows {
+        if let Writes::Blocked { until, why } = &workload.writes {
+            lines(&mut text, &[format!("blocked until {}: {}: {why}", clock(*until), workload.workload)]);
+        }
+    }
     for (what, problem) in &report.troubles {
         lines(&mut text, &[format!("trouble: {what}: {problem}")]);
     }
