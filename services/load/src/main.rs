@@ -11,6 +11,7 @@ mod results;
 use anyhow::Context;
 use balance::{Balance, Targets};
 use clap::Parser;
+use client::Client;
 use course::Course;
 use rand::SeedableRng;
 use rand_distr::{Distribution, Exp1};
@@ -79,12 +80,13 @@ async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let course = Course::new(cli.rate, cli.steps.as_deref(), cli.trace.as_deref(), cli.time_scale, cli.rate_scale)?;
     let targets = Arc::new(Mutex::new(Targets::new(cli.balance, cli.seed)));
-    replace(&targets, cli.target.clone());
+    let client = Arc::new(Client::new(cli.timeout, !cli.no_keepalive));
+    replace(&targets, &client, cli.target.clone());
     if let Some(file) = cli.targets_file.clone() {
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("failed to read the targets in {}", file.display()))?;
-        replace(&targets, lines(&text));
-        tokio::spawn(follow(file, Arc::clone(&targets)));
+        replace(&targets, &client, lines(&text));
+        tokio::spawn(follow(file, Arc::clone(&targets), Arc::clone(&client)));
     }
     let set_rate = Arc::new(AtomicU64::new(f64::NAN.to_bits()));
     if let Some(address) = cli.control {
@@ -92,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let results = Arc::new(Results::open(cli.out.as_deref(), cli.interval)?);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let sending = send(&cli, &course, &targets, &set_rate, &results);
+    let sending = send(&cli, &course, (&targets, &client), &set_rate, &results);
     tokio::select! {
         () = sending => {}
         _ = terminate.recv() => {}
@@ -102,8 +104,13 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Sends requests at the moments of a Poisson process until the course ends.
-async fn send(cli: &Cli, course: &Course, targets: &Arc<Mutex<Targets>>, set_rate: &AtomicU64, results: &Arc<Results>) {
-    let client = Arc::new(client::Client::new(cli.timeout, !cli.no_keepalive));
+async fn send(
+    cli: &Cli,
+    course: &Course,
+    (targets, client): (&Arc<Mutex<Targets>>, &Arc<Client>),
+    set_rate: &AtomicU64,
+    results: &Arc<Results>,
+) {
     let mut arrivals = Pcg64Mcg::seed_from_u64(cli.seed);
     let begun = Instant::now();
     let mut due = Duration::ZERO;
@@ -123,7 +130,7 @@ async fn send(cli: &Cli, course: &Course, targets: &Arc<Mutex<Targets>>, set_rat
         tokio::time::sleep_until(begun + due).await;
         results.turn(due, rate, || lock(targets).len());
         if arrives {
-            let (client, targets, results) = (Arc::clone(&client), Arc::clone(targets), Arc::clone(results));
+            let (client, targets, results) = (Arc::clone(client), Arc::clone(targets), Arc::clone(results));
             results.sent();
             tokio::spawn(one(client, targets, results, begun + due));
         }
@@ -133,7 +140,7 @@ async fn send(cli: &Cli, course: &Course, targets: &Arc<Mutex<Targets>>, set_rat
 /// The exponential law has no memory: a gap that is cut here and drawn anew keeps it, and follows a rate that changes.
 const LOOK_AGAIN: f64 = 0.5;
 
-async fn one(client: Arc<client::Client>, targets: Arc<Mutex<Targets>>, results: Arc<Results>, meant: Instant) {
+async fn one(client: Arc<Client>, targets: Arc<Mutex<Targets>>, results: Arc<Results>, meant: Instant) {
     let target = lock(&targets).pick();
     let ended = match target {
         Some(target) => {
@@ -153,7 +160,8 @@ fn lock(targets: &Mutex<Targets>) -> std::sync::MutexGuard<'_, Targets> {
     targets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn replace(targets: &Mutex<Targets>, urls: Vec<String>) {
+fn replace(targets: &Mutex<Targets>, client: &Client, urls: Vec<String>) {
+    client.follow(&urls);
     lock(targets).replace(urls);
 }
 
@@ -162,7 +170,7 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 /// Reads the targets again whenever the file changes.
-async fn follow(file: PathBuf, targets: Arc<Mutex<Targets>>) {
+async fn follow(file: PathBuf, targets: Arc<Mutex<Targets>>, client: Arc<Client>) {
     let mut last = String::new();
     let mut look = tokio::time::interval(Duration::from_millis(100));
     loop {
@@ -171,7 +179,7 @@ async fn follow(file: PathBuf, targets: Arc<Mutex<Targets>>) {
         if let Ok(text) = tokio::fs::read_to_string(&file).await.map(|text| (text != last).then_some(text))
             && let Some(text) = text
         {
-            replace(&targets, lines(&text));
+            replace(&targets, &client, lines(&text));
             last = text;
         }
     }
