@@ -24,7 +24,7 @@ use trimtab_journal::{Outcome, Refusal};
 
 /// The name under which every change of ours is recorded.
 pub const FIELD_MANAGER: &str = "trimtab";
-/// No decision older than this commits.
+/// A write without an answer is given up after so long. The API server may carry it out all the same: that is read back.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How a write ended.

@@ -17,16 +17,19 @@ use anyhow::{Context, anyhow};
 use futures::future::BoxFuture;
 use kube::runtime::events::{Recorder as EventRecorder, Reporter};
 use kube::{Client, Config};
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch as channel;
+use tokio::sync::{Semaphore, watch as channel};
 use tokio::time::Instant;
-use trimtab_core::unit::Timestamp;
 use trimtab_journal::{Bound, Journal};
 
 /// The name of the Lease, and of whatever else there is one of.
 const NAME: &str = "trimtab";
+/// Moments of the past that are looked up in the journal at the same time.
+const LOOKS: usize = 2;
+/// How long the end of the process waits for answers that are under way.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Runs an agent until it is told to end.
 #[must_use]
@@ -51,15 +54,20 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
             format!("failed to listen on {}: is another agent running? see --listen", settings.listen)
         })?;
         tracing::info!(listen = %listener.local_addr()?, agent, mode = %settings.mode, "started");
-        let server = tokio::spawn(axum::serve(listener, serve::app(shown)).into_future());
+        let ended = inbox.clone();
+        let server =
+            axum::serve(listener, serve::app(shown)).with_graceful_shutdown(async move { ended.closed().await });
+        let server = tokio::spawn(server.into_future());
         start_watches(&client, &settings, &inbox);
         tokio::spawn(stop_on_signal(inbox.clone()));
+        let recorder = Recorder::start(journal, counters.clone(), inbox.clone())
+            .context("failed to start the journal's thread")?;
         let reporter = Reporter { controller: NAME.into(), instance: Some(agent.clone()) };
         let parts = Parts {
             agent: agent.clone(),
             events: EventRecorder::new(writer.clone(), reporter),
-            candidate: Candidate { namespace, name: NAME.into(), identity: agent },
-            recorder: Recorder::start(journal),
+            candidate: Candidate { namespace, name: NAME.into(), identity: agent, interval: settings.interval },
+            recorder,
             clock: Clock::start(),
             client,
             writer,
@@ -72,7 +80,7 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
             settings,
         };
         Loop::new(parts, policies).run(events).await;
-        server.abort();
+        drop(tokio::time::timeout(LAST_ANSWERS, server).await);
         tracing::info!("ended");
         Ok(())
     })
@@ -114,19 +122,18 @@ fn start_watches(client: &Client, settings: &cli::Run, inbox: &Inbox) {
 type Senders = (channel::Sender<Arc<Report>>, channel::Sender<Instant>, channel::Sender<Result<(), String>>);
 
 fn channels(agent: &str, counters: &Counters, settings: &cli::Run) -> (Senders, Shown) {
-    let empty = Report {
-        agent: agent.to_owned(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        at: Timestamp::default(),
-        leader: None,
-        troubles: BTreeMap::new(),
-        workloads: Vec::new(),
-    };
-    let (report, reports) = channel::channel(Arc::new(empty));
+    let (report, reports) = channel::channel(Arc::new(Report::of(agent)));
     let (turned, turns) = channel::channel(Instant::now());
     let (ready, readiness) = channel::channel(Err("the first round has not ended yet".to_owned()));
     let registry = Arc::new(metrics::registry(counters, reports.clone()));
-    let shown = Shown { report: reports, turned: turns, ready: readiness, registry, journal: settings.journal.clone() };
+    let shown = Shown {
+        report: reports,
+        turned: turns,
+        ready: readiness,
+        registry,
+        journal: settings.journal.clone(),
+        looks: Arc::new(Semaphore::new(LOOKS)),
+    };
     ((report, turned, ready), shown)
 }
 

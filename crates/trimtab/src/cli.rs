@@ -59,7 +59,7 @@ pub struct Run {
     /// File with policies (YAML); followed while running
     #[arg(long, env = "TRIMTAB_POLICY", value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// Whether to write: for policies that do not say; `shadow` writes nothing
+    /// Whether to write, for policies that do not say: `shadow` writes nothing; a policy's own mode comes first
     #[arg(long, env = "TRIMTAB_MODE", value_name = "shadow|own", default_value = "shadow")]
     pub mode: Mode,
     /// Look only into these namespaces; repeatable, or separated by commas

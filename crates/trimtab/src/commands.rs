@@ -4,8 +4,8 @@ use crate::cli::{Explain, Lint, Replay, Status};
 use crate::explain;
 use crate::policies;
 use crate::remote;
-use crate::report::{Report, Workload, Writes};
-use crate::serve::past;
+use crate::report::Report;
+use crate::serve::{Past, listing, past};
 use anyhow::Context;
 use futures::future::BoxFuture;
 use std::process::ExitCode;
@@ -24,6 +24,10 @@ pub struct Printed {
 impl Printed {
     const fn done(text: String) -> Self {
         Self { text, code: 0 }
+    }
+
+    const fn not_found(text: String) -> Self {
+        Self { text, code: 4 }
     }
 
     /// The process's exit code.
@@ -57,36 +61,24 @@ pub fn explain(command: &Explain) -> BoxFuture<'_, anyhow::Result<Printed>> {
         let at = command.at.map(|at| Timestamp(at.as_millisecond()));
         let workload = if let Some(journal) = &command.journal {
             let at = at.unwrap_or(Timestamp(i64::MAX));
-            recorded(command, past(journal, &command.target, at).map_err(anyhow::Error::msg)?)
+            match past(journal, &command.target, at).map_err(anyhow::Error::msg)? {
+                Past::Known(workload) => *workload,
+                Past::Unknown(why) => return Ok(Printed::not_found(format!("{why}\n"))),
+            }
         } else {
             let query = at.map_or_else(String::new, |at| format!("?at={}", at.0));
             let answer = remote::get(&command.source, &format!("/api/v1/workloads/{}{query}", command.target)).await?;
             if answer.status == 404 {
                 let said = String::from_utf8_lossy(&answer.body).trim().to_owned();
-                return Ok(Printed { text: format!("{said}; trimtab status lists what there is\n"), code: 4 });
+                return Ok(Printed::not_found(format!("{said}; trimtab status lists what there is\n")));
             }
             parse(&answer)?
         };
         if command.source.json {
             return Ok(Printed::done(format!("{}\n", serde_json::to_string_pretty(&workload)?)));
         }
-        let code = if workload.last.is_none() && command.journal.is_some() { 4 } else { 0 };
-        Ok(Printed { text: explain::explain(&workload), code })
+        Ok(Printed::done(explain::explain(&workload)))
     })
-}
-
-/// A workload as the journal alone knows it.
-fn recorded(command: &Explain, last: Option<crate::report::Considered>) -> Workload {
-    let problem = last.is_none().then(|| format!("the journal has no decision of {} at that time", command.target));
-    Workload {
-        workload: command.target.to_string(),
-        policy_origin: "as recorded".into(),
-        writes: Writes::Shadow,
-        problem,
-        signals: Vec::new(),
-        last,
-        changed: None,
-    }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(answer: &remote::Answer) -> anyhow::Result<T> {
@@ -98,14 +90,21 @@ fn parse<T: serde::de::DeserializeOwned>(answer: &remote::Answer) -> anyhow::Res
     );
     serde_json::from_slice(&answer.body).context("the agent's answer is of another version of trimtab")
 }
-/// `trimtab replay`: exit code 1 where a decision comes out differently.
+
+/// `trimtab replay`: exit code 1 where a decision comes out differently, 4 where there is none to compare.
 pub fn replay(command: &Replay) -> anyhow::Result<Printed> {
     let path = command.journal.display();
     let reader = Reader::open(&command.journal).with_context(|| format!("failed to open the journal {path}"))?;
     let filter = Filter { workload: command.workload.as_ref().map(ToString::to_string), ..Filter::everything() };
     let replay =
         trimtab_journal::replay(&reader, &filter).with_context(|| format!("failed to read the journal {path}"))?;
-    Ok(Printed { text: format!("{replay}\n"), code: u8::from(!replay.is_clean()) })
+    if replay.records + replay.skipped == 0 && replay.is_clean() {
+        let wanted = command.workload.as_ref().map_or_else(String::new, |target| format!(" of {target}"));
+        let known = reader.workloads().with_context(|| format!("failed to read the journal {path}"))?;
+        let text = format!("the journal {path} has no decision{wanted}; it has some of {}\n", listing(&known));
+        return Ok(Printed::not_found(text));
+    }
+    Ok(Printed { text: format!("{replay}\n"), code: u8::from(!replay.is_clean() || replay.records == 0) })
 }
 
 /// `trimtab lint`: exit code 1 where a file has a problem.

@@ -82,6 +82,7 @@ fn written(workload: &Workload, considered: &Considered) -> String {
     match (&workload.writes, &considered.outcome) {
         (_, Some(outcome)) => outcome.to_string(),
         (Writes::Own, None) => "own".into(),
+        (Writes::NotRecorded, None) => "no write of it is recorded".into(),
         (Writes::Shadow, None) => "shadow: not written".into(),
         (Writes::NotOptedIn, None) => "not written: the workload carries no label trimtab.dev/mode=own".into(),
         (Writes::OtherAgent(Some(agent)), None) => format!("not written here: agent {agent} writes"),

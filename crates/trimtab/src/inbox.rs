@@ -95,6 +95,11 @@ impl Inbox {
         drop(self.0.send(event).await);
     }
 
+    /// The same from a thread outside the runtime.
+    pub fn send_blocking(&self, event: Event) {
+        drop(self.0.blocking_send(event));
+    }
+
     /// Resolves when the loop has ended.
     pub async fn closed(&self) {
         self.0.closed().await;

@@ -3,8 +3,10 @@
 //! Every agent decides; the holder of the Lease writes. What to do with a Lease that was read is a pure function
 //! ([`claim`]); the task around it reads, claims with the resourceVersion that it read, and renews. Expiry is judged by
 //! this process's own clock from when it saw the Lease change, never by the times in it, so that a skewed clock steals nothing.
-//! Timings are client-go's for its own leader election in spirit: a holder stops acting well before anybody may take over.
-//! A Lease is a hint and no fence (Jepsen, etcd 3.4.3): what keeps two writers apart is the `test`s in every patch.
+//! A holder's right ends by itself ([`Leadership::Ours`]), whatever became of this task: counted from when the renewal was
+//! sent, which is before anybody can have seen it, and early enough that the last write that began under it has been given up
+//! when another may take over. A Lease is a hint and no fence all the same (Jepsen, etcd 3.4.3; a request that was given up
+//! may still be carried out): what keeps two writers apart is the `test`s in every patch.
 
 use crate::inbox::{Event, Inbox};
 use crate::words::chain;
@@ -22,20 +24,23 @@ use tokio::time::Instant;
 const DURATION: Duration = Duration::from_secs(15);
 /// The holder renews this often.
 const RENEW: Duration = Duration::from_secs(5);
-/// A holder that could not renew for so long stops acting: 5 s before anybody may take over.
+/// A holder begins no write later than this after it sent its last successful renewal.
 const FENCE: Duration = Duration::from_secs(10);
-/// A request that takes longer is given up.
+/// A renewal that takes longer is given up.
 const DEADLINE: Duration = Duration::from_secs(4);
-/// The loop must have decided within this span for its agent to be worth renewing for: three slow rounds.
-const USEFUL: Duration = Duration::from_secs(30);
+/// Beyond its interval, a round may take so long until its agent is no longer worth renewing for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who may act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leadership {
     /// Nobody was asked yet.
     Unknown,
-    /// This agent.
-    Ours,
+    /// This agent, until then.
+    Ours {
+        /// When its right to write ends, unless it is renewed.
+        until: Instant,
+    },
     /// Another one, by its name.
     Theirs(String),
 }
@@ -49,6 +54,8 @@ pub struct Candidate {
     pub name: String,
     /// This agent: its pod's name, or host and process.
     pub identity: String,
+    /// How often its loop decides.
+    pub interval: Duration,
 }
 
 /// What was seen of the Lease, and since when it has looked like that.
@@ -85,28 +92,17 @@ pub fn run(
         let api: Api<Lease> = Api::namespaced(client, &candidate.namespace);
         let what = format!("lease {}/{}", candidate.namespace, candidate.name);
         let mut seen: Option<Seen> = None;
-        let mut renewed: Option<Instant> = None;
         let mut said = Leadership::Unknown;
         loop {
-            let useful = decided.borrow().elapsed() < USEFUL;
-            let outcome = tokio::time::timeout(DEADLINE, step(&api, &candidate, &mut seen, useful)).await;
-            let now = match outcome {
-                Ok(Ok(leadership)) => {
-                    inbox.send(Event::Trouble { what: what.clone(), problem: None }).await;
-                    if leadership == Leadership::Ours {
-                        renewed = Some(Instant::now());
-                    }
-                    leadership
-                }
-                Ok(Err(error)) => {
-                    inbox.send(Event::Trouble { what: what.clone(), problem: Some(explain(&candidate, &error)) }).await;
-                    said.clone()
-                }
-                Err(_) => said.clone(),
+            let begun = Instant::now();
+            let useful = decided.borrow().elapsed() < candidate.interval + PATIENCE;
+            let answer = tokio::time::timeout(DEADLINE, step(&api, &candidate, &mut seen, useful)).await;
+            let (now, problem) = match answer {
+                Ok(Ok(holder)) => (holder.leadership(begun), None),
+                Ok(Err(error)) => (said.clone(), Some(explain(&candidate, &error))),
+                Err(_) => (said.clone(), Some(format!("no answer within {} s", DEADLINE.as_secs()))),
             };
-            // Whoever could not renew in time is no longer sure, whatever was true before.
-            let lost = now == Leadership::Ours && renewed.is_none_or(|when| when.elapsed() >= FENCE);
-            let now = if lost { Leadership::Unknown } else { now };
+            inbox.send(Event::Trouble { what: what.clone(), problem }).await;
             if now != said {
                 said = now.clone();
                 inbox.send(Event::Leadership(now)).await;
@@ -116,10 +112,28 @@ pub fn run(
                 () = tokio::time::sleep(RENEW) => {}
             }
         }
-        if said == Leadership::Ours {
+        if matches!(said, Leadership::Ours { .. }) {
             release(&api, &candidate).await;
         }
     })
+}
+
+/// Whom the Lease names, after a look at it or a write to it.
+enum Holder {
+    Nobody,
+    Us,
+    Other(String),
+}
+
+impl Holder {
+    /// What follows for who may act, where the look or the write began then.
+    fn leadership(self, begun: Instant) -> Leadership {
+        match self {
+            Self::Nobody => Leadership::Unknown,
+            Self::Us => Leadership::Ours { until: begun + FENCE },
+            Self::Other(agent) => Leadership::Theirs(agent),
+        }
+    }
 }
 
 async fn step(
@@ -127,30 +141,30 @@ async fn step(
     candidate: &Candidate,
     seen: &mut Option<Seen>,
     useful: bool,
-) -> Result<Leadership, kube::Error> {
+) -> Result<Holder, kube::Error> {
     let Some(lease) = api.get_opt(&candidate.name).await? else {
         if !useful {
-            return Ok(Leadership::Unknown);
+            return Ok(Holder::Nobody);
         }
         api.create(&PostParams::default(), &lease_of(candidate, None)).await?;
-        return Ok(Leadership::Ours);
+        return Ok(Holder::Us);
     };
     let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
     let version = lease.metadata.resource_version.clone();
     if seen.as_ref().is_none_or(|seen| seen.version != version) {
         *seen = Some(Seen { holder: holder.clone(), version, since: Instant::now() });
     }
-    let Some(known) = seen.as_ref() else { return Ok(Leadership::Unknown) };
+    let Some(known) = seen.as_ref() else { return Ok(Holder::Nobody) };
     if claim(&candidate.identity, known, Instant::now()) == Claim::Wait {
-        return Ok(Leadership::Theirs(holder));
+        return Ok(Holder::Other(holder));
     }
     if !useful {
-        return Ok(Leadership::Unknown);
+        return Ok(Holder::Nobody);
     }
     match api.replace(&candidate.name, &PostParams::default(), &lease_of(candidate, Some(&lease))).await {
-        Ok(_) => Ok(Leadership::Ours),
+        Ok(_) => Ok(Holder::Us),
         // Another one was quicker: its name will be there at the next look.
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Leadership::Unknown),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Holder::Nobody),
         Err(error) => Err(error),
     }
 }
@@ -213,6 +227,9 @@ fn explain(candidate: &Candidate, error: &kube::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::act;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn seen(holder: &str, since: Instant) -> Seen {
         Seen { holder: holder.into(), version: Some("1".into()), since }
@@ -228,8 +245,60 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_stops_before_anybody_may_take_over() {
-        assert!(FENCE + DEADLINE < DURATION, "also when its last request hangs");
-        assert!(RENEW + DEADLINE < FENCE, "and one failed renewal does not stop it");
+    fn timings_fit_each_other() {
+        assert!(FENCE + act::DEADLINE <= DURATION, "a write that began at the last moment has been given up");
+        assert!(RENEW + DEADLINE < FENCE, "one failed renewal costs no right to write");
+    }
+
+    /// An API server that creates the Lease, and from then on answers nothing.
+    fn hangs_after_the_first_claim() -> Client {
+        let claimed = Arc::new(AtomicBool::new(false));
+        let answer = move |request: http::Request<kube::client::Body>| {
+            let claimed = Arc::clone(&claimed);
+            async move {
+                let (status, body) = match (request.method().as_str(), claimed.load(Ordering::SeqCst)) {
+                    ("GET", false) => {
+                        let missing =
+                            r#"{"kind":"Status","status":"Failure","message":"","reason":"NotFound","code":404}"#;
+                        (404, Vec::from(missing))
+                    }
+                    ("POST", false) => {
+                        claimed.store(true, Ordering::SeqCst);
+                        (201, request.into_body().collect_bytes().await.unwrap().to_vec())
+                    }
+                    _ => std::future::pending().await,
+                };
+                let response = http::Response::builder().status(status).body(kube::client::Body::from(body)).unwrap();
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        };
+        Client::new(tower::service_fn(answer), "trimtab")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_stops_before_anybody_may_take_over() {
+        let (inbox, mut events) = Inbox::new();
+        let (_decided, decides) = watch::channel(Instant::now());
+        let candidate = Candidate {
+            namespace: "trimtab".into(),
+            name: "trimtab".into(),
+            identity: "a".into(),
+            interval: Duration::from_secs(1),
+        };
+        let claimed = Instant::now();
+        let election = tokio::spawn(run(hangs_after_the_first_claim(), candidate, decides, inbox));
+        let mut rights = Vec::new();
+        let mut hung = 0;
+        while hung < 3 {
+            match events.recv().await.unwrap() {
+                Event::Leadership(leadership) => rights.push(leadership),
+                Event::Trouble { problem: Some(_), .. } => hung += 1,
+                _ => {}
+            }
+        }
+        assert!(claimed.elapsed() > FENCE, "renewals were tried all the while");
+        assert_eq!(rights, [Leadership::Ours { until: claimed + FENCE }], "and none extended the right");
+        drop(events);
+        election.await.unwrap();
     }
 }

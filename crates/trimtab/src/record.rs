@@ -1,5 +1,7 @@
 //! Recording: the journal on a thread of its own, so that a slow disk never holds up a decision.
 
+use crate::inbox::{Event, Inbox};
+use crate::metrics::Counters;
 use crate::words::chain;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -9,57 +11,107 @@ use trimtab_journal::{Entry, Journal};
 /// counted, and the journal shows the gap.
 const WAITING: usize = 8;
 
+/// What a trouble with the journal is called.
+const WHAT: &str = "journal";
+
 /// The way to the journal's thread.
 #[derive(Debug)]
 pub struct Recorder {
-    sender: Option<mpsc::SyncSender<Vec<Entry>>>,
-    thread: Option<JoinHandle<()>>,
+    sender: mpsc::SyncSender<Vec<Entry>>,
+    thread: JoinHandle<()>,
+    counters: Counters,
 }
 
 impl Recorder {
-    /// Starts the journal's thread.
-    #[must_use]
-    pub fn start(journal: Journal) -> Self {
-        let (sender, receiver) = mpsc::sync_channel(WAITING);
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || keep(journal, &receiver));
-        match thread {
-            Ok(thread) => Self { sender: Some(sender), thread: Some(thread) },
-            Err(error) => {
-                tracing::error!(%error, "failed to start the journal's thread; nothing is recorded");
-                Self { sender: None, thread: None }
-            }
-        }
+    /// Starts the journal's thread, which counts the rounds that it cannot write, and says so in the inbox.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(journal: Journal, counters: Counters, inbox: Inbox) -> std::io::Result<Self> {
+        let (sender, rounds) = mpsc::sync_channel(WAITING);
+        let counted = counters.clone();
+        let keep = move || keep(journal, &rounds, &counted, &inbox);
+        let thread = std::thread::Builder::new().name(WHAT.into()).spawn(keep)?;
+        Ok(Self { sender, thread, counters })
     }
 
-    /// Records a round; `false` where the disk is so far behind that it is dropped.
-    #[must_use]
-    pub fn record(&self, round: Vec<Entry>) -> bool {
-        round.is_empty() || self.sender.as_ref().is_some_and(|sender| sender.try_send(round).is_ok())
+    /// Records a round.
+    ///
+    /// # Errors
+    /// Where it is dropped: why.
+    pub fn record(&self, round: Vec<Entry>) -> Result<(), &'static str> {
+        if round.is_empty() {
+            return Ok(());
+        }
+        self.sender.try_send(round).map_err(|error| {
+            self.counters.journal_failed();
+            match error {
+                mpsc::TrySendError::Full(_) => {
+                    "the disk is too slow for the journal: rounds are decided but not recorded"
+                }
+                mpsc::TrySendError::Disconnected(_) => {
+                    "the journal's thread has ended: nothing is recorded; restart this agent"
+                }
+            }
+        })
     }
 
     /// Writes what waits and ends.
-    pub fn finish(mut self) {
-        self.sender = None;
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so already.
-            drop(thread.join());
+    pub fn finish(self) {
+        let Self { sender, thread, .. } = self;
+        drop(sender);
+        // A thread that panicked has said so already.
+        drop(thread.join());
+    }
+}
+
+fn keep(mut journal: Journal, rounds: &mpsc::Receiver<Vec<Entry>>, counters: &Counters, inbox: &Inbox) {
+    let mut failing = false;
+    while let Ok(round) = rounds.recv() {
+        let problem = journal.append(&round).err().map(|error| {
+            counters.journal_failed();
+            format!("cannot be written, decisions go on unrecorded: {}", chain(&error))
+        });
+        if problem.is_some() || failing {
+            failing = problem.is_some();
+            inbox.send_blocking(Event::Trouble { what: WHAT.into(), problem });
         }
     }
 }
 
-fn keep(mut journal: Journal, rounds: &mpsc::Receiver<Vec<Entry>>) {
-    let mut failing = false;
-    while let Ok(round) = rounds.recv() {
-        match journal.append(&round) {
-            Err(error) if !failing => {
-                tracing::error!(error = chain(&error), "the journal cannot be written; decisions go on unrecorded");
-                failing = true;
-            }
-            Ok(()) if failing => {
-                tracing::info!("the journal can be written again");
-                failing = false;
-            }
-            Ok(()) | Err(_) => {}
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics;
+    use crate::report::Report;
+    use std::sync::Arc;
+    use trimtab_core::unit::Timestamp;
+    use trimtab_journal::{Bound, Outcome};
+
+    fn round() -> Vec<Entry> {
+        vec![Entry::Ended { workload: "shop/deployment/web".into(), at: Timestamp(1), outcome: Outcome::Committed }]
+    }
+
+    #[tokio::test]
+    async fn a_round_that_cannot_be_written_is_told_and_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("journal.db");
+        let journal = Journal::open(&file, Bound::mebibytes(8)).unwrap().journal;
+        let (inbox, mut events) = Inbox::new();
+        let counters = Counters::default();
+        let recorder = Recorder::start(journal, counters.clone(), inbox).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        recorder.record(round()).unwrap();
+        let Some(Event::Trouble { what, problem: Some(problem) }) = events.recv().await else { panic!("no trouble") };
+        assert_eq!(what, WHAT);
+        assert!(problem.contains("was removed"), "{problem}");
+        recorder.record(round()).unwrap();
+        assert!(matches!(events.recv().await, Some(Event::Trouble { problem: None, .. })), "a new file was begun");
+        drop(events);
+        recorder.finish();
+        let mut text = String::new();
+        let (_report, reports) = tokio::sync::watch::channel(Arc::new(Report::of("a")));
+        prometheus_client::encoding::text::encode(&mut text, &metrics::registry(&counters, reports)).unwrap();
+        assert!(text.contains("trimtab_journal_errors_total 1"), "{text}");
     }
 }

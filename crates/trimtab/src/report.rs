@@ -16,12 +16,27 @@ pub struct Report {
     pub version: String,
     /// When the report was made.
     pub at: Timestamp,
-    /// Who may write: `this agent`, another one's name, or nobody yet.
+    /// The agent that may write, by its name; `None` while nobody was chosen.
     pub leader: Option<String>,
     /// What is in trouble beyond a single workload, with the cure.
     pub troubles: BTreeMap<String, String>,
     /// All workloads, by namespace/kind/name.
     pub workloads: Vec<Workload>,
+}
+
+impl Report {
+    /// Of an agent that has just started and knows nothing.
+    #[must_use]
+    pub fn of(agent: &str) -> Self {
+        Self {
+            agent: agent.to_owned(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            at: Timestamp::default(),
+            leader: None,
+            troubles: BTreeMap::new(),
+            workloads: Vec::new(),
+        }
+    }
 }
 
 /// One workload.
@@ -41,6 +56,22 @@ pub struct Workload {
     pub last: Option<Considered>,
     /// The last change that was written.
     pub changed: Option<Changed>,
+}
+
+impl Workload {
+    /// A workload as the journal alone knows it.
+    #[must_use]
+    pub fn recorded(workload: String, last: Considered) -> Self {
+        Self {
+            workload,
+            policy_origin: "as recorded".into(),
+            writes: Writes::NotRecorded,
+            problem: None,
+            signals: Vec::new(),
+            last: Some(last),
+            changed: None,
+        }
+    }
 }
 
 /// A decision with all that it was taken from.
@@ -68,6 +99,8 @@ pub enum Writes {
     NotOptedIn,
     /// Another agent writes, or nobody was chosen yet.
     OtherAgent(Option<String>),
+    /// Of a decision that is past: the journal records what became of a write, not why there was none.
+    NotRecorded,
     /// Somebody else changed the size: nothing is written until then.
     StandingDown(Timestamp),
     /// The API server refused, and would again: nothing is written until then.
@@ -86,6 +119,7 @@ impl std::fmt::Display for Writes {
             Self::Shadow => f.write_str("shadow"),
             Self::NotOptedIn => f.write_str("not opted in"),
             Self::OtherAgent(_) => f.write_str("other agent"),
+            Self::NotRecorded => f.write_str("not recorded"),
             Self::StandingDown(_) => f.write_str("standing down"),
             Self::Blocked { .. } => f.write_str("blocked"),
         }

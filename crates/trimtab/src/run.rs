@@ -30,6 +30,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use trimtab_core::invariant;
 use trimtab_core::snapshot::Snapshot;
 use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
@@ -41,7 +42,9 @@ const QUIET: u32 = 4;
 /// How long nothing is written to a workload whose size somebody else changed. Ten minutes let a human finish, and keep a
 /// loop that fights us to six rounds an hour.
 const STAND_DOWN: Seconds = Seconds::whole(600);
-/// How long the end of the process waits for the Lease to be released.
+/// How long the end of the process waits for writes that are under way, which read back an unknown outcome.
+const LAST_WRITES: Duration = Duration::from_secs(10);
+/// How long it then waits for the Lease to be released.
 const RELEASE: Duration = Duration::from_secs(10);
 /// A kind that the API server does not know is asked for again so often.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(30);
@@ -79,6 +82,8 @@ pub(crate) struct Loop {
     leadership: Leadership,
     /// Asks for the Lease, once a policy wants to write.
     election: Option<JoinHandle<()>>,
+    /// The writes that are under way, with their Events.
+    writes: TaskTracker,
     troubles: BTreeMap<String, String>,
     /// When the next round begins; `None` while one is under way.
     next_round: Option<Instant>,
@@ -96,6 +101,7 @@ impl Loop {
             kind_problems: BTreeMap::new(),
             leadership: Leadership::Unknown,
             election: None,
+            writes: TaskTracker::new(),
             troubles: BTreeMap::new(),
             next_round: Some(Instant::now()),
         }
@@ -114,11 +120,29 @@ impl Loop {
                 () = async { tokio::time::sleep_until(round.unwrap_or_else(Instant::now)).await }, if round.is_some() => self.begin_round(),
             }
         }
-        self.parts.recorder.finish();
+        // What was begun is brought to its end, while nobody else may write yet.
+        drop(tokio::time::timeout(LAST_WRITES, self.end_writes(&mut events)).await);
         // Closing the inbox is the sign for everything that this loop started; the Lease is released before the process ends.
         drop(events);
         if let Some(election) = self.election {
             drop(tokio::time::timeout(RELEASE, election).await);
+        }
+        drop(tokio::task::spawn_blocking(|| self.parts.recorder.finish()).await);
+    }
+
+    /// Waits for the writes that are under way, and for their Events.
+    async fn end_writes(&mut self, events: &mut mpsc::Receiver<Event>) {
+        self.writes.close();
+        let writes = self.writes.clone();
+        let mut ended = std::pin::pin!(writes.wait());
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => if let Event::Written { target, written } = event {
+                    self.end_write(&target, written);
+                },
+                () = &mut ended => break,
+            }
         }
     }
 
@@ -142,12 +166,26 @@ impl Loop {
                 }
             }
             Event::Written { target, written } => self.end_write(&target, written),
-            Event::Leadership(leadership) => {
-                tracing::info!(leadership = ?leadership, "leadership changed");
-                self.leadership = leadership;
-            }
+            Event::Leadership(leadership) => self.follow_leadership(leadership),
             Event::Trouble { what, problem } => self.note_trouble(what, problem),
             Event::Stop => {}
+        }
+    }
+
+    fn follow_leadership(&mut self, leadership: Leadership) {
+        let before = self.leader().map(str::to_owned);
+        self.leadership = leadership;
+        if self.leader() != before.as_deref() {
+            tracing::info!(leader = self.leader(), "leadership changed");
+        }
+    }
+
+    /// Who may write now, as far as this agent knows.
+    fn leader(&self) -> Option<&str> {
+        match &self.leadership {
+            Leadership::Ours { until } if Instant::now() < *until => Some(&self.parts.agent),
+            Leadership::Theirs(agent) => Some(agent),
+            Leadership::Ours { .. } | Leadership::Unknown => None,
         }
     }
 
@@ -242,7 +280,9 @@ impl Loop {
 
     fn decide_all(&mut self, round: &Round) {
         self.parts.counters.asked(round.requests, round.took);
-        self.note_trouble("prometheus".into(), round.trouble.clone());
+        for (server, problem) in &round.troubles {
+            self.note_trouble(server.clone(), problem.clone());
+        }
         let at = self.parts.clock.now();
         let mut entries = Vec::new();
         let workloads: Vec<Arc<Workload>> = self.policies.workloads().values().cloned().collect();
@@ -366,7 +406,7 @@ impl Loop {
                 object: object.clone(),
                 decision: decision.clone(),
             };
-            tokio::spawn(job.run());
+            self.writes.spawn(job.run());
         }
         tracked.last = Some(considered);
     }
@@ -383,10 +423,9 @@ impl Loop {
         if label != Some("own") {
             return Writes::NotOptedIn;
         }
-        match &self.leadership {
-            Leadership::Ours => {}
-            Leadership::Theirs(agent) => return Writes::OtherAgent(Some(agent.clone())),
-            Leadership::Unknown => return Writes::OtherAgent(None),
+        match self.leader() {
+            Some(agent) if agent == self.parts.agent => {}
+            other => return Writes::OtherAgent(other.map(str::to_owned)),
         }
         if let Some(until) = tracked.standing_down.filter(|until| *until > at) {
             return Writes::StandingDown(until);
@@ -412,10 +451,9 @@ impl Loop {
         }
     }
 
-    fn record(&self, round: Vec<Entry>) {
-        if !self.parts.recorder.record(round) {
-            self.parts.counters.journal_failed();
-        }
+    fn record(&mut self, round: Vec<Entry>) {
+        let problem = self.parts.recorder.record(round).err().map(str::to_owned);
+        self.note_trouble("recording".into(), problem);
     }
 
     fn say_standing_down(&self, target: &Target, object: &Scalable) {
@@ -455,11 +493,7 @@ impl Loop {
             agent: self.parts.agent.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             at,
-            leader: match &self.leadership {
-                Leadership::Ours => Some(self.parts.agent.clone()),
-                Leadership::Theirs(agent) => Some(agent.clone()),
-                Leadership::Unknown => None,
-            },
+            leader: self.leader().map(str::to_owned),
             troubles: self
                 .troubles
                 .iter()

@@ -55,8 +55,8 @@ pub struct Round {
     pub requests: u32,
     /// How long it took.
     pub took: Duration,
-    /// What is wrong with the source itself, with the cure.
-    pub trouble: Option<String>,
+    /// What is wrong with each server that was asked, with the cure; `None` where nothing is.
+    pub troubles: BTreeMap<String, Option<String>>,
     /// The answers.
     pub answers: BTreeMap<(Target, Signal), Answer>,
 }
@@ -82,20 +82,22 @@ pub fn ask(sources: Sources, workloads: Vec<Arc<Workload>>, inbox: Inbox) -> Box
             by_source.entry(workload.queries.prometheus.as_deref()).or_default().push(workload);
         }
         // A source that nobody configured asks nothing; its policies say so.
-        let known = by_source.into_iter().filter_map(|(name, workloads)| Some((sources.get(name)?, workloads)));
-        let rounds = join_all(known.map(|(source, workloads)| ask_one(source, workloads))).await;
-        let mut all = Round { requests: 0, took: Duration::ZERO, trouble: None, answers: BTreeMap::new() };
+        let known = by_source.into_iter().filter_map(|(name, workloads)| Some((name, sources.get(name)?, workloads)));
+        let rounds = join_all(known.map(|(name, source, workloads)| ask_one(name, source, workloads))).await;
+        // A server that nobody asks any more is in no trouble.
+        let troubles = sources.names().into_iter().map(|name| (server(Some(name)), None)).collect();
+        let mut all = Round { requests: 0, took: Duration::ZERO, troubles, answers: BTreeMap::new() };
         for round in rounds {
             all.requests += round.requests;
             all.took = all.took.max(round.took);
-            all.trouble = all.trouble.or(round.trouble);
+            all.troubles.extend(round.troubles);
             all.answers.extend(round.answers);
         }
         inbox.send(Event::Sensed(all)).await;
     })
 }
 
-async fn ask_one(source: &Source, workloads: Vec<&Workload>) -> Round {
+async fn ask_one(name: Option<&str>, source: &Source, workloads: Vec<&Workload>) -> Round {
     let wanted: Vec<(&Target, Signal, &str)> = workloads
         .into_iter()
         .flat_map(|workload| signals(workload).map(|(signal, query)| (&workload.target, signal, query)))
@@ -113,7 +115,13 @@ async fn ask_one(source: &Source, workloads: Vec<&Workload>) -> Round {
             Some(((target.clone(), signal), round.answers.remove(&QuestionId(id))?))
         })
         .collect();
-    Round { requests: round.requests, took: round.took, trouble: source_trouble(&answers), answers }
+    let troubles = BTreeMap::from([(server(name), source_trouble(&answers))]);
+    Round { requests: round.requests, took: round.took, troubles, answers }
+}
+
+/// What a Prometheus server is called in messages.
+fn server(name: Option<&str>) -> String {
+    name.map_or_else(|| "prometheus".to_owned(), |name| format!("prometheus {name}"))
 }
 
 /// What is wrong with the source itself: an absence that no query is to blame for.

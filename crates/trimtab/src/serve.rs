@@ -2,6 +2,7 @@
 
 use crate::config::Target;
 use crate::report::{Considered, Report, Workload};
+use crate::words::chain;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,12 +10,13 @@ use axum::routing::get;
 use axum::{Json, Router};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use trimtab_core::unit::Timestamp;
+use trimtab_journal::Explained;
 
 /// An agent whose loop did not complete a turn for so long is dead, whatever its process does: six missed turns of the
 /// slowest interval it may be given would be longer than any probe is patient.
@@ -32,7 +34,9 @@ pub struct Shown {
     /// The metrics.
     pub registry: Arc<Registry>,
     /// The journal, for moments that are past.
-    pub journal: PathBuf,
+    pub journal: path::PathBuf,
+    /// Looks into the journal that may run at the same time: each takes tens of milliseconds of a core.
+    pub looks: Arc<Semaphore>,
 }
 
 /// All endpoints.
@@ -90,31 +94,65 @@ async fn workload(
         Ok(target) => target,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    let known =
-        shown.report.borrow().workloads.iter().find(|workload| workload.workload == target.to_string()).cloned();
-    let Some(mut known) = known else {
-        return (StatusCode::NOT_FOUND, format!("no policy names {target}\n")).into_response();
-    };
     if let Some(at) = when.at {
-        let journal = shown.journal.clone();
-        let past = tokio::task::spawn_blocking(move || past(&journal, &target, Timestamp(at))).await;
-        match past {
-            Ok(Ok(considered)) => known = Workload { last: considered, signals: Vec::new(), problem: None, ..known },
-            Ok(Err(problem)) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
-            Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-        }
+        return recorded(shown, target, Timestamp(at)).await;
     }
-    Json(known).into_response()
+    let name = target.to_string();
+    match shown.report.borrow().workloads.iter().find(|workload| workload.workload == name) {
+        Some(known) => Json(known).into_response(),
+        None => (StatusCode::NOT_FOUND, format!("no policy names {target}\n")).into_response(),
+    }
+}
+
+/// What the journal knows of a workload, whether or not a policy still names it.
+async fn recorded(shown: Shown, target: Target, at: Timestamp) -> Response {
+    // The semaphore is never closed.
+    let _look = shown.looks.acquire().await;
+    let journal = shown.journal.clone();
+    match tokio::task::spawn_blocking(move || past(&journal, &target, at)).await {
+        Ok(Ok(Past::Known(workload))) => Json(workload).into_response(),
+        Ok(Ok(Past::Unknown(why))) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
+        Ok(Err(problem)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// What a journal says of a workload at a moment.
+#[derive(Debug)]
+pub enum Past {
+    /// The decision that was in force.
+    Known(Box<Workload>),
+    /// None was, and what there is instead.
+    Unknown(String),
 }
 
 /// The decision that was in force at `at`, recomputed from the journal.
-pub fn past(journal: &std::path::Path, target: &Target, at: Timestamp) -> Result<Option<Considered>, String> {
-    let reader = trimtab_journal::Reader::open(journal).map_err(|error| crate::words::chain(&error))?;
-    let explained = reader.explain(&target.to_string(), at).map_err(|error| crate::words::chain(&error))?;
-    Ok(explained.map(|explained| Considered {
-        policy: explained.policy,
-        snapshot: explained.snapshot,
-        decision: explained.decision,
-        outcome: explained.outcome,
-    }))
+///
+/// # Errors
+/// Where the journal cannot be read: why, with the cure.
+pub fn past(journal: &path::Path, target: &Target, at: Timestamp) -> Result<Past, String> {
+    let reader = trimtab_journal::Reader::open(journal).map_err(|error| chain(&error))?;
+    let name = target.to_string();
+    let explained = reader.explain(&name, at).map_err(|error| chain(&error))?;
+    let Some(explained) = explained else {
+        let known = reader.workloads().map_err(|error| chain(&error))?;
+        return Ok(Past::Unknown(if known.contains(&name) {
+            format!("the journal has no decision of {name} at that time")
+        } else {
+            format!("the journal has no decision of {name}; it has some of {}", listing(&known))
+        }));
+    };
+    let Explained { policy, snapshot, decision, outcome, .. } = explained;
+    Ok(Past::Known(Box::new(Workload::recorded(name, Considered { policy, snapshot, decision, outcome }))))
+}
+
+/// Names for a message: the first ten.
+#[must_use]
+pub fn listing(names: &[String]) -> String {
+    let first = names.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "nothing".into(),
+        1..=10 => first,
+        all => format!("{first} and {} more", all - 10),
+    }
 }

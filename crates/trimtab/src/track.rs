@@ -119,7 +119,7 @@ impl Tracked {
         match writes {
             Writes::Own | Writes::Blocked { .. } => self.somebody_else_wrote(object),
             Writes::StandingDown(_) => false,
-            Writes::Shadow | Writes::NotOptedIn | Writes::OtherAgent(_) => {
+            Writes::Shadow | Writes::NotOptedIn | Writes::OtherAgent(_) | Writes::NotRecorded => {
                 self.wrote = None;
                 false
             }

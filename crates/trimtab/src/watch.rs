@@ -2,7 +2,8 @@
 //!
 //! Watches only, no polling: a listing once, then changes, with the library's jittered back-off after an error. Objects
 //! are decoded into slim types and turned at once into what [`crate::view`] keeps; a full pod would take twenty times the memory.
-//! Kinds outside `apps` are read through their `scale` subresource, after each change of their spec.
+//! Kinds outside `apps` are read through their `scale` subresource, after each change of their spec. A watch ends with the
+//! process: what it still says then, nobody reads.
 
 use crate::config::{Kind, Target};
 use crate::inbox::{Event, Inbox};
@@ -10,15 +11,18 @@ use crate::view::{Change, Pod, Scalable};
 use crate::words;
 use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use kube::api::{Api, ApiResource, DynamicObject, Object};
 use kube::core::{NotUsed, Selector};
 use kube::error::DiscoveryError;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
 use trimtab_core::unit::Seconds;
 use trimtab_core::unit::Timestamp;
 
@@ -108,7 +112,7 @@ pub async fn resolve(client: &Client, kind: &Kind) -> Result<ApiResource, KindEr
         .ok_or_else(|| KindError::Unknown(kind.clone()))
 }
 
-/// Watches objects of one kind in one namespace, or in all, until the inbox closes.
+/// Watches objects of one kind in one namespace, or in all, for as long as the process lives.
 #[must_use]
 pub fn objects(
     client: Client,
@@ -119,72 +123,53 @@ pub fn objects(
 ) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let what = format!("{} in {}", resource.plural, scope(namespace.as_deref()));
-        let api: Api<Object<SlimSpec, SlimStatus>> = match &namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-            None => Api::all_with(client.clone(), &resource),
-        };
-        let mut stream = watcher(api, watch_config()).default_backoff().boxed();
-        while let Some(item) = stream.next().await {
-            let change = match item {
-                Ok(watcher::Event::Init) => Change::Listing,
-                Ok(watcher::Event::InitDone) => Change::Listed,
-                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                    match scalable(&client, &resource, &object).await {
-                        Ok(scalable) => Change::Is(target(&kind, &object.metadata), scalable),
-                        Err(problem) => {
-                            inbox
-                                .send(Event::Trouble {
-                                    what: format!("{} {}", kind.resource, object.name_any()),
-                                    problem: Some(problem),
-                                })
-                                .await;
-                            continue;
-                        }
+        let api = api_of(client.clone(), namespace.as_deref(), &resource);
+        let mut watch = Watch::start(api, watcher::Config::default(), what, inbox.clone());
+        let mut scales = Scales::new(client, kind.clone(), resource, inbox.clone());
+        loop {
+            let changes = tokio::select! {
+                event = watch.next() => match event {
+                    watcher::Event::Init => {
+                        scales.forget().await;
+                        vec![Change::Listing]
                     }
-                }
-                Ok(watcher::Event::Delete(object)) => Change::Gone(target(&kind, &object.metadata)),
-                Err(error) => {
-                    inbox.send(trouble(&what, &error)).await;
-                    continue;
-                }
+                    watcher::Event::InitDone => vec![Change::Listed],
+                    watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                        scales.is(object).await.into_iter().collect()
+                    }
+                    watcher::Event::Delete(object) => vec![scales.gone(&object).await],
+                },
+                () = scales.due() => scales.again().await,
             };
-            report_listed(&inbox, &what, &change).await;
-            inbox.send(Event::Object { kind: kind.clone(), change }).await;
+            for change in changes {
+                inbox.send(Event::Object { kind: kind.clone(), change }).await;
+            }
         }
     })
 }
 
-/// Watches pods in one namespace, or in all, until the inbox closes.
+/// Watches pods in one namespace, or in all, for as long as the process lives.
 #[must_use]
 pub fn pods(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let what = format!("pods in {}", scope(namespace.as_deref()));
         let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
-        let api: Api<Object<NotUsed, SlimPodStatus>> = match &namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
-        };
-        let mut stream = watcher(api, watch_config()).default_backoff().boxed();
-        while let Some(item) = stream.next().await {
-            let change = match item {
-                Ok(watcher::Event::Init) => Change::Listing,
-                Ok(watcher::Event::InitDone) => Change::Listed,
-                Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => {
-                    Change::Is((pod.namespace().unwrap_or_default(), pod.name_any()), slim_pod(pod))
-                }
-                Ok(watcher::Event::Delete(pod)) => Change::Gone((pod.namespace().unwrap_or_default(), pod.name_any())),
-                Err(error) => {
-                    inbox.send(trouble(&what, &error)).await;
-                    continue;
-                }
+        let api = api_of(client, namespace.as_deref(), &resource);
+        let mut watch = Watch::start(api, watcher::Config::default(), what, inbox.clone());
+        loop {
+            let name = |pod: &Object<NotUsed, SlimPodStatus>| (pod.namespace().unwrap_or_default(), pod.name_any());
+            let change = match watch.next().await {
+                watcher::Event::Init => Change::Listing,
+                watcher::Event::InitDone => Change::Listed,
+                watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => Change::Is(name(&pod), slim_pod(pod)),
+                watcher::Event::Delete(pod) => Change::Gone(name(&pod)),
             };
-            report_listed(&inbox, &what, &change).await;
             inbox.send(Event::Pod { scope: namespace.clone(), change }).await;
         }
     })
 }
 
-/// Watches the `ConfigMap`s that hold policies, in one namespace or in all, until the inbox closes.
+/// Watches the `ConfigMap`s that hold policies, in one namespace or in all, for as long as the process lives.
 #[must_use]
 pub fn policies(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxFuture<'static, ()> {
     Box::pin(async move {
@@ -193,50 +178,211 @@ pub fn policies(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxF
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let mut stream = watcher(api, watch_config().labels(POLICY_LABEL)).default_backoff().boxed();
-        while let Some(item) = stream.next().await {
+        let mut watch = Watch::start(api, watcher::Config::default().labels(POLICY_LABEL), what, inbox.clone());
+        loop {
             let name = |map: &ConfigMap| (map.namespace().unwrap_or_default(), map.name_any());
-            let change = match item {
-                Ok(watcher::Event::Init) => Change::Listing,
-                Ok(watcher::Event::InitDone) => Change::Listed,
-                Ok(watcher::Event::Apply(map) | watcher::Event::InitApply(map)) => {
+            let change = match watch.next().await {
+                watcher::Event::Init => Change::Listing,
+                watcher::Event::InitDone => Change::Listed,
+                watcher::Event::Apply(map) | watcher::Event::InitApply(map) => {
                     Change::Is(name(&map), map.data.unwrap_or_default())
                 }
-                Ok(watcher::Event::Delete(map)) => Change::Gone(name(&map)),
-                Err(error) => {
-                    inbox.send(trouble(&what, &error)).await;
-                    continue;
-                }
+                watcher::Event::Delete(map) => Change::Gone(name(&map)),
             };
-            report_listed(&inbox, &what, &change).await;
             inbox.send(Event::PolicyMap { scope: namespace.clone(), change }).await;
         }
     })
 }
 
-fn watch_config() -> watcher::Config {
-    watcher::Config::default().any_semantic()
+fn api_of<P: Clone, U: Clone>(client: Client, namespace: Option<&str>, resource: &ApiResource) -> Api<Object<P, U>> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, resource),
+        None => Api::all_with(client, resource),
+    }
+}
+
+/// A watch of which only what happened is seen. Its errors are told as trouble, and tried again with back-off, until it
+/// works again.
+struct Watch<K> {
+    stream: BoxStream<'static, watcher::Result<watcher::Event<K>>>,
+    what: String,
+    inbox: Inbox,
+    broken: bool,
+}
+
+/// A watch that gave no error for so long works, though nothing happened: the longest back-off is 30 s, with jitter.
+const WORKS_AGAIN: Duration = Duration::from_secs(90);
+
+impl<K> Watch<K>
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    fn start(api: Api<K>, config: watcher::Config, what: String, inbox: Inbox) -> Self {
+        let stream = watcher(api, config.any_semantic()).default_backoff().boxed();
+        Self { stream, what, inbox, broken: false }
+    }
+
+    async fn next(&mut self) -> watcher::Event<K> {
+        loop {
+            let patience = if self.broken { WORKS_AGAIN } else { Duration::MAX };
+            match tokio::time::timeout(patience, self.stream.next()).await {
+                // A listing begins before anybody knows whether it is allowed.
+                Ok(Some(Ok(event @ watcher::Event::Init))) => return event,
+                Ok(Some(Ok(event))) => {
+                    self.works().await;
+                    return event;
+                }
+                Ok(Some(Err(error))) => self.breaks(&error).await,
+                Err(_) => self.works().await,
+                Ok(None) => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn works(&mut self) {
+        if std::mem::take(&mut self.broken) {
+            self.inbox.send(Event::Trouble { what: self.what.clone(), problem: None }).await;
+        }
+    }
+
+    async fn breaks(&mut self, error: &watcher::Error) {
+        let what = &self.what;
+        let problem = match error {
+            // The API server forgot where we were, as it may: everything is listed anew, at once.
+            watcher::Error::WatchError(status) if status.code == 410 => return,
+            watcher::Error::InitialListFailed(source)
+            | watcher::Error::WatchStartFailed(source)
+            | watcher::Error::WatchFailed(source) => explain_refusal(what, source),
+            watcher::Error::WatchError(status) => format!("watch of {what} broke: {}", status.message),
+            watcher::Error::NoResourceVersion => format!("watch of {what} broke: no resourceVersion in the answer"),
+        };
+        self.broken = true;
+        self.inbox.send(Event::Trouble { what: what.clone(), problem: Some(problem) }).await;
+    }
+}
+
+/// Sizes of objects that only their `scale` subresource tells: it is read when their spec has changed, and again, ever less
+/// often, where that fails.
+struct Scales {
+    client: Client,
+    kind: Kind,
+    resource: ApiResource,
+    inbox: Inbox,
+    known: BTreeMap<Target, Known>,
+    failed: BTreeMap<Target, Scaled>,
+    wait: Duration,
+    due: Instant,
+}
+
+/// What the scale said of an object's generation.
+struct Known {
+    generation: Option<i64>,
+    replicas: u32,
+    selector: Selector,
+}
+
+type Scaled = Object<SlimSpec, SlimStatus>;
+
+/// A scale that could not be read is read again after so long; after twice as long when that fails too.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// At most after so long.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+impl Scales {
+    fn new(client: Client, kind: Kind, resource: ApiResource, inbox: Inbox) -> Self {
+        let (known, failed) = (BTreeMap::new(), BTreeMap::new());
+        Self { client, kind, resource, inbox, known, failed, wait: FIRST_WAIT, due: Instant::now() }
+    }
+
+    async fn is(&mut self, object: Scaled) -> Option<Change<Target, Scalable>> {
+        let target = target(&self.kind, &object.metadata);
+        let size = match (object.spec.replicas, &object.spec.selector) {
+            (Some(replicas), Some(selector)) if self.resource.group == "apps" => {
+                Selector::try_from(selector.clone()).map(|selector| (replicas, selector)).map_err(|e| e.to_string())
+            }
+            _ => self.size(&target, &object).await,
+        };
+        match size {
+            Ok((replicas, selector)) => {
+                if self.failed.remove(&target).is_some() {
+                    self.tell(&target, None).await;
+                }
+                let deployment =
+                    (self.resource.group.as_str(), self.resource.plural.as_str()) == ("apps", "deployments");
+                let metadata = &object.metadata;
+                let scalable = Scalable {
+                    uid: metadata.uid.clone().unwrap_or_default(),
+                    generation: metadata.generation.unwrap_or_default(),
+                    resource_version: metadata.resource_version.clone().unwrap_or_default(),
+                    replicas,
+                    selector,
+                    mode_label: object.labels().get(MODE_LABEL).cloned(),
+                    rolling_out: object.status.as_ref().is_some_and(|status| rolling_out(status, deployment)),
+                };
+                Some(Change::Is(target, scalable))
+            }
+            Err(problem) => {
+                self.tell(&target, Some(problem)).await;
+                if self.failed.is_empty() {
+                    self.wait = FIRST_WAIT;
+                    self.due = Instant::now() + self.wait;
+                }
+                self.failed.insert(target, object);
+                None
+            }
+        }
+    }
+
+    async fn gone(&mut self, object: &Scaled) -> Change<Target, Scalable> {
+        let target = target(&self.kind, &object.metadata);
+        self.known.remove(&target);
+        if self.failed.remove(&target).is_some() {
+            self.tell(&target, None).await;
+        }
+        Change::Gone(target)
+    }
+
+    /// Resolves when a scale that could not be read is to be read again.
+    async fn due(&self) {
+        if self.failed.is_empty() { std::future::pending().await } else { tokio::time::sleep_until(self.due).await }
+    }
+
+    /// Reads those scales again.
+    async fn again(&mut self) -> Vec<Change<Target, Scalable>> {
+        let mut changes = Vec::new();
+        for object in self.failed.values().cloned().collect::<Vec<_>>() {
+            changes.extend(self.is(object).await);
+        }
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        self.due = Instant::now() + self.wait;
+        changes
+    }
+
+    /// Everything is about to be listed anew.
+    async fn forget(&mut self) {
+        self.known.clear();
+        for target in std::mem::take(&mut self.failed).into_keys() {
+            self.tell(&target, None).await;
+        }
+    }
+
+    async fn size(&mut self, target: &Target, object: &Scaled) -> Result<(u32, Selector), String> {
+        let generation = object.metadata.generation;
+        if let Some(known) = self.known.get(target).filter(|known| known.generation == generation) {
+            return Ok((known.replicas, known.selector.clone()));
+        }
+        let (replicas, selector) = read_scale(&self.client, &self.resource, target).await?;
+        self.known.insert(target.clone(), Known { generation, replicas, selector: selector.clone() });
+        Ok((replicas, selector))
+    }
+
+    async fn tell(&self, target: &Target, problem: Option<String>) {
+        self.inbox.send(Event::Trouble { what: target.to_string(), problem }).await;
+    }
 }
 
 fn scope(namespace: Option<&str>) -> String {
     namespace.map_or_else(|| "all namespaces".to_owned(), |namespace| format!("namespace {namespace}"))
-}
-
-async fn report_listed<K, V>(inbox: &Inbox, what: &str, change: &Change<K, V>) {
-    if matches!(change, Change::Listed) {
-        inbox.send(Event::Trouble { what: what.to_owned(), problem: None }).await;
-    }
-}
-
-fn trouble(what: &str, error: &watcher::Error) -> Event {
-    let problem = match error {
-        watcher::Error::InitialListFailed(source)
-        | watcher::Error::WatchStartFailed(source)
-        | watcher::Error::WatchFailed(source) => explain_refusal(what, source),
-        watcher::Error::WatchError(status) => format!("watch of {what} broke: {}", status.message),
-        watcher::Error::NoResourceVersion => format!("watch of {what} broke: no resourceVersion in the answer"),
-    };
-    Event::Trouble { what: what.to_owned(), problem: Some(problem) }
 }
 
 /// What the API server refused to show, and the cure, in one sentence.
@@ -261,39 +407,11 @@ fn target(kind: &Kind, metadata: &ObjectMeta) -> Target {
     }
 }
 
-async fn scalable(
-    client: &Client,
-    resource: &ApiResource,
-    object: &Object<SlimSpec, SlimStatus>,
-) -> Result<Scalable, String> {
-    let status = object.status.clone().unwrap_or_default();
-    let (replicas, selector) = match (object.spec.replicas, &object.spec.selector) {
-        (Some(replicas), Some(selector)) if resource.group == "apps" => {
-            (replicas, Selector::try_from(selector.clone()).map_err(|error| error.to_string())?)
-        }
-        _ => read_scale(client, resource, object).await?,
-    };
-    let metadata = &object.metadata;
-    Ok(Scalable {
-        uid: metadata.uid.clone().unwrap_or_default(),
-        generation: metadata.generation.unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        replicas,
-        selector,
-        mode_label: object.labels().get(MODE_LABEL).cloned(),
-        rolling_out: rolling_out(&status),
-    })
-}
-
 /// Replicas and selector as the `scale` subresource gives them.
-async fn read_scale(
-    client: &Client,
-    resource: &ApiResource,
-    object: &Object<SlimSpec, SlimStatus>,
-) -> Result<(u32, Selector), String> {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, resource);
-    let scale = api.get_scale(&name).await.map_err(|error| match &error {
+async fn read_scale(client: &Client, resource: &ApiResource, target: &Target) -> Result<(u32, Selector), String> {
+    let Target { namespace, name, .. } = target;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
+    let scale = api.get_scale(name).await.map_err(|error| match &error {
         kube::Error::Api(status) if status.code == 404 => {
             format!(
                 "{} {namespace}/{name} has no scale subresource: only what kubectl scale can scale can be a target",
@@ -319,14 +437,15 @@ async fn read_scale(
     Ok((u32::try_from(replicas).unwrap_or_default(), pairs.into_iter().collect()))
 }
 
-fn rolling_out(status: &SlimStatus) -> bool {
+fn rolling_out(status: &SlimStatus, deployment: bool) -> bool {
     let revisions_differ = match (&status.current_revision, &status.update_revision) {
         (Some(current), Some(update)) => current != update,
         _ => false,
     };
     let old_pods_left = match (status.replicas, status.updated_replicas) {
         (Some(all), Some(updated)) => updated < all,
-        (Some(all), None) => all > 0 && status.update_revision.is_none() && status.current_revision.is_none(),
+        // Zero is left out of what the API server writes; other kinds never count.
+        (Some(all), None) => deployment && all > 0,
         _ => false,
     };
     revisions_differ || old_pods_left
@@ -352,5 +471,107 @@ fn slim_pod(pod: Object<NotUsed, SlimPodStatus>) -> Pod {
         ready,
         was_ready: ready.is_some() || lost,
         leaving: pod.metadata.deletion_timestamp.is_some() || ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use serde_json::json;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn rollout(generation: i64, resource_version: &str) -> serde_json::Value {
+        json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+            "metadata": {
+                "namespace": "shop", "name": "web", "uid": "u",
+                "generation": generation, "resourceVersion": resource_version,
+            },
+            "spec": { "replicas": 4 }, "status": { "replicas": 4 },
+        })
+    }
+
+    fn event(generation: i64, resource_version: &str) -> String {
+        format!("{}\n", json!({ "type": "MODIFIED", "object": rollout(generation, resource_version) }))
+    }
+
+    /// An API server with one Rollout, whose status changes once and whose spec changes once. Its scale cannot be read at first.
+    fn api_server(scales: &Arc<AtomicUsize>) -> Client {
+        let (scales, watches) = (Arc::clone(scales), Arc::new(AtomicUsize::new(0)));
+        let answer = move |request: http::Request<Body>| {
+            let uri = request.uri().to_string();
+            let (scales, watches) = (Arc::clone(&scales), Arc::clone(&watches));
+            async move {
+                let list = json!({
+                    "apiVersion": "argoproj.io/v1alpha1", "kind": "RolloutList",
+                    "metadata": { "resourceVersion": "1" }, "items": [rollout(1, "1")],
+                });
+                let (status, body) = if uri.contains("/scale") {
+                    let read = scales.fetch_add(1, Ordering::SeqCst);
+                    let failure = json!({ "kind": "Status", "status": "Failure", "message": "etcd", "code": 500 });
+                    let scale = json!({
+                        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": { "name": "web" },
+                        "spec": { "replicas": 4 }, "status": { "replicas": 4, "selector": "app=web" },
+                    });
+                    if read < 2 { (500, failure.to_string()) } else { (200, scale.to_string()) }
+                } else if !uri.contains("watch=true") {
+                    (200, list.to_string())
+                } else if watches.fetch_add(1, Ordering::SeqCst) == 0 {
+                    // Long after the scale could be read.
+                    tokio::time::sleep(Duration::from_mins(1)).await;
+                    (200, event(1, "2") + &event(2, "3"))
+                } else {
+                    std::future::pending().await
+                };
+                let response = http::Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap();
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scale_that_could_not_be_read_is_read_again_and_then_only_when_the_spec_changed() {
+        let scales = Arc::new(AtomicUsize::new(0));
+        let kind = Kind { resource: "rollouts".into(), group: Some("argoproj.io".into()) };
+        let resource = ApiResource {
+            group: "argoproj.io".into(),
+            version: "v1alpha1".into(),
+            api_version: "argoproj.io/v1alpha1".into(),
+            kind: "Rollout".into(),
+            plural: "rollouts".into(),
+        };
+        let (inbox, mut events) = Inbox::new();
+        let watching = tokio::spawn(objects(api_server(&scales), kind, resource, None, inbox));
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|what| what != "is 3") {
+            seen.push(match events.recv().await.unwrap() {
+                Event::Trouble { what, problem } => format!("{what} is in trouble: {}", problem.is_some()),
+                Event::Object { change: Change::Is(_, object), .. } => {
+                    assert_eq!((object.replicas, object.rolling_out), (4, false));
+                    format!("is {}", object.resource_version)
+                }
+                Event::Object { change, .. } => format!("{change:?}"),
+                other => panic!("{other:?}"),
+            });
+        }
+        watching.abort();
+        let (trouble, over) =
+            ("shop/rollouts.argoproj.io/web is in trouble: true", "shop/rollouts.argoproj.io/web is in trouble: false");
+        assert_eq!(seen, ["Listing", trouble, "Listed", trouble, over, "is 1", "is 2", "is 3"]);
+        assert_eq!(scales.load(Ordering::SeqCst), 4, "two failed; one for each spec, none for the status");
+    }
+
+    #[test]
+    fn only_a_deployment_that_counts_no_updated_replica_has_none() {
+        let status = |updated_replicas| SlimStatus { replicas: Some(4), updated_replicas, ..SlimStatus::default() };
+        assert!(rolling_out(&status(None), true) && rolling_out(&status(Some(3)), true));
+        assert!(!rolling_out(&status(Some(4)), true));
+        assert!(!rolling_out(&status(None), false), "a ReplicaSet never counts them");
+        let moving =
+            SlimStatus { current_revision: Some("a".into()), update_revision: Some("b".into()), ..status(None) };
+        assert!(rolling_out(&moving, false));
     }
 }
