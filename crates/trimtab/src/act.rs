@@ -38,6 +38,8 @@ pub struct Written {
     pub from: Replicas,
     /// The size that was written.
     pub to: Replicas,
+    /// The object that it was decided on: its uid.
+    pub uid: String,
     /// The generation that it was decided on.
     pub seen: i64,
     /// The generation that it led to, where it was committed.
@@ -64,7 +66,15 @@ pub async fn write(
         },
         Err(_) => read_back(&api, target, object, decision, "no answer within 5 s").await,
     };
-    Written { outcome, at: decision.at, from: decision.from, to: decision.to, seen: object.generation, generation }
+    Written {
+        outcome,
+        at: decision.at,
+        from: decision.from,
+        to: decision.to,
+        uid: object.uid.clone(),
+        seen: object.generation,
+        generation,
+    }
 }
 
 fn operations(object: &Scalable, decision: &Decision) -> Operations {

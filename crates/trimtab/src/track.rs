@@ -58,9 +58,11 @@ pub(crate) enum Past {
 }
 
 /// Our last write, until the view shows it; and after that, what makes a foreign one recognisable.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wrote {
     at: Timestamp,
+    /// To which object: one that was created anew under its name counts its generations anew.
+    uid: String,
     /// The generation that it led to, or would have led to.
     generation: i64,
     replicas: u32,
@@ -128,16 +130,19 @@ impl Tracked {
 
     /// What follows from how a write ended.
     pub(crate) fn end_write(&mut self, written: Written, at: Timestamp) {
-        let Written { outcome, at: decided, from, to, seen, generation } = written;
+        let Written { outcome, at: decided, from, to, uid, seen, generation } = written;
         self.writing = false;
         if let Some(last) = self.last.as_mut().filter(|last| last.decision.at == decided) {
             last.outcome = Some(outcome.clone());
         }
-        self.wrote = match (&outcome, generation) {
-            (Outcome::Committed, Some(generation)) => Some(Wrote { at, generation, replicas: to.0, or: None }),
-            (Outcome::Unknown(_), _) => Some(Wrote { at, generation: seen + 1, replicas: to.0, or: Some(from.0) }),
-            (Outcome::Committed | Outcome::Refused(_), _) => self.wrote,
+        let (generation, or) = match (&outcome, generation) {
+            (Outcome::Committed, Some(generation)) => (Some(generation), None),
+            (Outcome::Unknown(_), _) => (Some(seen + 1), Some(from.0)),
+            (Outcome::Committed | Outcome::Refused(_), _) => (None, None),
         };
+        if let Some(generation) = generation {
+            self.wrote = Some(Wrote { at, uid, generation, replicas: to.0, or });
+        }
         self.misfits = match &outcome {
             Outcome::Refused(Refusal::Changed) if self.misfits.0 == seen => (seen, self.misfits.1 + 1),
             Outcome::Refused(Refusal::Changed) => (seen, 1),
@@ -162,8 +167,9 @@ impl Tracked {
 
     /// Whether somebody else changed the size since we last wrote it. Forgets our write then, so that it is said once.
     fn somebody_else_wrote(&mut self, object: &Scalable) -> bool {
-        let foreign = self.wrote.is_some_and(|wrote| {
-            object.generation >= wrote.generation
+        let foreign = self.wrote.as_ref().is_some_and(|wrote| {
+            object.uid == wrote.uid
+                && object.generation >= wrote.generation
                 && object.replicas != wrote.replicas
                 && wrote.or != Some(object.replicas)
         });
@@ -176,8 +182,11 @@ impl Tracked {
     /// Whether there is something to decide: nothing of ours is under way, and something is new, or it is time.
     pub(crate) fn is_due(&self, snapshot: &Snapshot, object: &Scalable) -> bool {
         // A view that does not show our own last write yet is older than what we know.
-        let behind = self.wrote.is_some_and(|wrote| {
-            wrote.or.is_none() && object.generation < wrote.generation && snapshot.at.since(wrote.at) < OWN_WRITE_SHOWS
+        let behind = self.wrote.as_ref().is_some_and(|wrote| {
+            object.uid == wrote.uid
+                && wrote.or.is_none()
+                && object.generation < wrote.generation
+                && snapshot.at.since(wrote.at) < OWN_WRITE_SHOWS
         });
         if self.writing || behind {
             return false;
@@ -220,7 +229,7 @@ mod tests {
     /// A write from 4 to 6 replicas that was decided on generation 7.
     fn ended(outcome: Outcome) -> Written {
         let generation = matches!(outcome, Outcome::Committed).then_some(8);
-        Written { outcome, at: AT, from: Replicas(4), to: Replicas(6), seen: 7, generation }
+        Written { outcome, at: AT, from: Replicas(4), to: Replicas(6), uid: "u".into(), seen: 7, generation }
     }
 
     #[test]
@@ -231,6 +240,14 @@ mod tests {
         assert!(!tracked.notices_somebody_else(&Writes::Own, &object(9, 6)), "a rollout is no change of size");
         assert!(tracked.notices_somebody_else(&Writes::Own, &object(10, 5)));
         assert!(!tracked.notices_somebody_else(&Writes::Own, &object(10, 5)));
+    }
+
+    #[test]
+    fn an_object_created_anew_under_the_same_name_is_another_one() {
+        let mut tracked = Tracked::default();
+        tracked.end_write(ended(Outcome::Committed), AT);
+        let anew = Scalable { uid: "v".into(), ..object(9, 2) };
+        assert!(!tracked.notices_somebody_else(&Writes::Own, &anew));
     }
 
     #[test]
