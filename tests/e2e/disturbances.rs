@@ -18,7 +18,7 @@ async fn a_bad_day_removes_no_replica() {
     let mut world = World::with_service(&cluster, "e2e-day", 7, &[]).await;
     world.load(RATE).await;
     let agent = world.trimtab(&world.policy("own", ""));
-    settled(&agent).await;
+    settled(&agent, RATE).await;
     let size = world.replicas().await.0;
     assert!((6..=9).contains(&size), "{size} replicas for {RATE} requests/s");
 
@@ -28,16 +28,16 @@ async fn a_bad_day_removes_no_replica() {
     rollout_in_the_middle(&world, &agent, size).await;
 
     assert!(agent.process.end("-TERM").success());
-    world.replay();
+    world.replay(1);
 }
 
-async fn settled(agent: &crate::world::Agent) {
+async fn settled(agent: &crate::world::Agent, rate: u32) {
     agent
-        .until("a settled size, known demand and the right to write", 150, |workload| {
+        .until("a settled size, the demand that there is, and the right to write", 150, |workload| {
             workload.writes == Writes::Own
                 && workload.last.as_ref().is_some_and(|last| {
                     last.decision.verb == Verb::Hold
-                        && last.snapshot.demand.fresh().is_some()
+                        && last.snapshot.demand.fresh().is_some_and(|demand| demand.get() > 0.97 * f64::from(rate))
                         && last.decision.reason.code() == "TT-R10"
                 })
         })
@@ -92,7 +92,7 @@ async fn api_server_restarted(cluster: &Cluster, world: &mut World, agent: &crat
     // It does write again, and sees what it wrote.
     world.load(RATE + 100).await;
     until("it scales out", 60, async || (world.replicas().await.1 > size).then_some(())).await;
-    settled(agent).await;
+    settled(agent, RATE + 100).await;
 }
 
 async fn killed_and_restarted(world: &World, agent: crate::world::Agent, size: i32) -> crate::world::Agent {
@@ -103,7 +103,8 @@ async fn killed_and_restarted(world: &World, agent: crate::world::Agent, size: i
     assert_eq!(first.last.map(|last| last.decision.verb), Some(Verb::Hold), "the first decision holds");
     agent.until("it may write again", 60, |workload| workload.writes == Writes::Own).await;
     throughout(30, async || match world.replicas().await.0 {
-        desired if desired == before => Ok(()),
+        // One more may be due to the demand, whose noise goes on; a memory that was lost would take some away, or add many.
+        desired if (before..=before + 1).contains(&desired) => Ok(()),
         desired => Err(format!("{before} -> {desired} replicas by a restart (started with {size})")),
     })
     .await;

@@ -231,13 +231,14 @@ async fn the_daemonset_scales_a_workload_with_exactly_its_permissions() {
     let policy = world.policy("own", "");
     world.apply(&policy_map(&policy)).await;
     until("the workload is scaled out", 90, async || (world.replicas().await.0 >= 4).then_some(())).await;
+    let scaled_out = k8s_openapi::jiff::Timestamp::now().to_string();
 
     let said = cli(&cluster, &["status"]);
     assert!(said.contains("e2e-install/deployment/web") && said.contains("own"), "{said}");
     let said = cli(&cluster, &["explain", "e2e-install/web"]);
     assert!(said.contains("Because") && said.contains("Demand"), "{said}");
-    let past = cli(&cluster, &["explain", "e2e-install/web", "--at", "5s"]);
-    assert!(past.contains("Because"), "{past}");
+    let past = cli(&cluster, &["explain", "e2e-install/web", "--at", &scaled_out]);
+    assert!(past.contains("Because") && past.contains("policy as recorded"), "{past}");
 
     let refused: Vec<Audited> = cluster
         .audited(mark)

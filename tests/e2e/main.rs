@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a test that cannot run says by name what it needs")]
 
 mod cluster;
+mod custom;
 mod disturbances;
 mod install;
 mod measure;

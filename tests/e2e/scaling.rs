@@ -64,7 +64,7 @@ async fn demand_that_doubles_is_served_and_demand_that_falls_is_followed_calmly(
     );
     let status = agent.process.end("-TERM");
     assert!(status.success(), "a clean end: {status}");
-    world.replay();
+    world.replay(0);
     if let Some(mark) = mark {
         one_write_per_change(&world, mark).await;
     }
