@@ -134,6 +134,14 @@ impl Ratio {
     }
 }
 
+impl Seconds {
+    /// So many thousandths, for constants.
+    #[must_use]
+    pub const fn milliseconds(span: u32) -> Self {
+        Self(span as f64 / 1000.0)
+    }
+}
+
 /// Little's law: the only way to make an offered load.
 impl Mul<Seconds> for RequestsPerSecond {
     type Output = Erlangs;

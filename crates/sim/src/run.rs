@@ -1,31 +1,64 @@
-//! A policy in charge of a service, tick by tick, and what came of it.
+//! A controller in charge of a service, tick by tick, and what came of it.
 
-use crate::service::{INTERVAL, Law, Service};
+use crate::law::Law;
+use crate::service::{INTERVAL, Observed, Service};
 use crate::workload::Workload;
 use std::collections::{BTreeMap, VecDeque};
 use trimtab_core::invariant::{self, Breach};
 use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
-use trimtab_core::{Decision, Policy, State, Verb, decide};
+use trimtab_core::{Decision, Policy, State, Verb, backfill, decide};
 
-/// The benchmark's ramp limit: the net change of replicas within any half-minute.
-const RAMP: i64 = 4;
+/// The benchmark's least and most replicas.
+pub const BOUNDS: (u32, u32) = (1, 60);
 
 /// How a run is made.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// The service.
     pub law: Law,
-    /// Between two decisions; an interval is a whole number of ticks.
+    /// Between two looks; an interval is a whole number of ticks.
     pub tick: Seconds,
+    /// The net change of replicas within any half-minute; `None` is unlimited.
+    pub ramp: Option<u32>,
     /// What becomes of the demand reading at each tick, counted from 0.
     pub fault: fn(u64, Reading<RequestsPerSecond>) -> Reading<RequestsPerSecond>,
+}
+
+impl Scenario {
+    /// The benchmark's: its service, at most 4 replicas in half a minute, a look every 5 s.
+    #[must_use]
+    pub fn benchmark(seed: u64) -> Self {
+        Self { law: Law::benchmark(seed), tick: Seconds::whole(5), ramp: Some(4), fault: no_fault }
+    }
 }
 
 /// Readings as they are.
 #[must_use]
 pub fn no_fault(_: u64, reading: Reading<RequestsPerSecond>) -> Reading<RequestsPerSecond> {
     reading
+}
+
+/// What a controller sees at one tick.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// What trimtab sees: demand is that of the tick.
+    pub snapshot: Snapshot,
+    /// Share of the time since the last tick that the ready replicas were busy.
+    pub busy: Ratio,
+    /// The whole interval, where one ends with this tick.
+    pub interval: Option<Interval>,
+}
+
+/// What was seen of an interval.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval {
+    /// Which, from 0.
+    pub number: usize,
+    /// Requests that arrived a second.
+    pub rate: RequestsPerSecond,
+    /// 99th percentile of what ended.
+    pub p99: Option<Seconds>,
 }
 
 /// What came of a run.
@@ -43,43 +76,45 @@ pub struct Score {
     pub slow: u64,
     /// Requests.
     pub requests: u64,
-    /// The most requests that ever waited.
+    /// The most requests that waited at a tick.
     pub largest_backlog: usize,
-    /// Invariants that a decision broke.
-    pub breaches: Vec<Breach>,
 }
 
-/// Runs `policy` on `workload`; `watch` sees every decision.
-pub fn run(
-    policy: &Policy,
-    workload: &Workload,
-    scenario: &Scenario,
-    mut watch: impl FnMut(&Snapshot, &Decision),
-) -> Score {
-    let mut state = State::default();
+impl Score {
+    /// Share of intervals that violate the objective.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.violations as f64 / self.intervals as f64
+    }
+}
+
+/// Puts `controller` in charge of `workload`: it says how many replicas it wants at each tick.
+pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(&Look) -> Replicas) -> Score {
     let mut score = Score::default();
-    let first = workload.rates.first().copied().unwrap_or_default().get();
-    // The benchmark's start: ceil(first rate / 35).
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
-    let mut replicas = (first / 35.0).ceil().max(1.0) as u32;
+    let mut replicas = first_size(workload);
     let mut service = Service::new(scenario.law, replicas as usize);
     let mut moves: VecDeque<(Timestamp, i64)> = VecDeque::new();
     let mut at = Timestamp(0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
     let ticks = (INTERVAL.get() / scenario.tick.get()).round().max(1.0) as u64;
     let mut tick = 0;
-    for rate in &workload.rates {
-        for _ in 0..ticks {
+    for (number, rate) in workload.rates.iter().enumerate() {
+        let mut whole = Observed::default();
+        for left in (0..ticks).rev() {
             let observed = service.advance(scenario.tick, *rate);
+            whole.absorb(&observed);
             score.replica_hours += f64::from(replicas) * scenario.tick.get() / 3600.0;
             at = at.after(scenario.tick);
-            let demand = RequestsPerSecond::new(observed.arrived as f64 / scenario.tick.get()).unwrap_or_default();
-            let snapshot =
-                snapshot(at, (scenario.fault)(tick, fresh(demand)), observed.p99(), &service, replicas, &scenario.law);
-            let decision = decide(policy, &mut state, &snapshot);
-            score.breaches.extend(invariant::breaches(policy, &snapshot, &decision));
-            watch(&snapshot, &decision);
-            let to = ramp(&mut moves, at, replicas, if decision.verb == Verb::Hold { replicas } else { decision.to.0 });
+            let interval =
+                (left == 0).then(|| Interval { number, rate: per_second(&whole, INTERVAL), p99: whole.p99() });
+            let demand = (scenario.fault)(tick, fresh(per_second(&observed, scenario.tick)));
+            let p99 = interval.map_or(observed.p99(), |interval| interval.p99);
+            let snapshot = snapshot(at, demand, p99, &service, replicas, &scenario.law);
+            let capacity = scenario.tick.get() * f64::from(snapshot.fleet.ready.0.max(1));
+            let busy = Ratio::new(observed.busy.get() / capacity).unwrap_or_default();
+            let wanted = controller(&Look { snapshot, busy, interval });
+            let to = wanted.0.clamp(BOUNDS.0, BOUNDS.1);
+            let to = scenario.ramp.map_or(to, |most| ramp(&mut moves, most, at, replicas, to));
             score.churn += u64::from(to.abs_diff(replicas));
             replicas = to;
             service.scale(replicas as usize);
@@ -89,12 +124,42 @@ pub fn run(
     service.drain();
     score.largest_backlog = service.largest_backlog();
     for grade in service.grades().values() {
-        score.intervals += 1;
         score.violations += u64::from(grade.violates());
         score.requests += grade.requests;
         score.slow += grade.slow;
     }
+    score.intervals = workload.rates.len() as u64;
     score
+}
+
+/// trimtab itself, started with the workload's past; `watch` sees every decision, with the invariants that it broke.
+pub fn trimtab<'a>(
+    policy: &'a Policy,
+    workload: &Workload,
+    mut watch: impl FnMut(&Snapshot, &Decision, Vec<Breach>) + 'a,
+) -> impl FnMut(&Look) -> Replicas + 'a {
+    let mut state = State::default();
+    let past: Vec<(Timestamp, RequestsPerSecond)> =
+        workload.history.iter().rev().zip(0_i64..).map(|(rate, ago)| (Timestamp(-30_000 * ago), *rate)).collect();
+    backfill(policy, &mut state, None, &past.into_iter().rev().collect::<Vec<_>>());
+    move |look| {
+        let decision = decide(policy, &mut state, &look.snapshot);
+        let breaches = invariant::breaches(policy, &look.snapshot, &decision);
+        watch(&look.snapshot, &decision, breaches);
+        if decision.verb == Verb::Hold { look.snapshot.fleet.desired } else { decision.to }
+    }
+}
+
+/// The benchmark's start: ceil(first rate / 35).
+fn first_size(workload: &Workload) -> u32 {
+    let first = workload.rates.first().copied().unwrap_or_default().get();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is clamped")]
+    let size = (first / 35.0).ceil() as u32;
+    size.clamp(BOUNDS.0, BOUNDS.1)
+}
+
+fn per_second(observed: &Observed, span: Seconds) -> RequestsPerSecond {
+    RequestsPerSecond::new(observed.arrived as f64 / span.get()).unwrap_or_default()
 }
 
 fn fresh<T>(value: T) -> Reading<T> {
@@ -121,19 +186,19 @@ fn snapshot(
             ready: count(service.ready()),
             starting: count(service.starting()),
             stuck: Replicas(0),
-            startup: Some(law.startup),
+            startup: Some(law.startup.median()),
             rolling_out: false,
         },
     }
 }
 
 /// The size that the ramp limit lets through.
-fn ramp(moves: &mut VecDeque<(Timestamp, i64)>, at: Timestamp, from: u32, to: u32) -> u32 {
+fn ramp(moves: &mut VecDeque<(Timestamp, i64)>, most: u32, at: Timestamp, from: u32, to: u32) -> u32 {
     while moves.front().is_some_and(|(when, _)| at.since(*when) >= INTERVAL) {
         moves.pop_front();
     }
-    let net: i64 = moves.iter().map(|(_, change)| change).sum();
-    let change = (i64::from(to) - i64::from(from)).clamp((-RAMP - net).min(0), (RAMP - net).max(0));
+    let (net, most): (i64, i64) = (moves.iter().map(|(_, change)| change).sum(), i64::from(most));
+    let change = (i64::from(to) - i64::from(from)).clamp((-most - net).min(0), (most - net).max(0));
     if change != 0 {
         moves.push_back((at, change));
     }

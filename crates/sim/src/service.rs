@@ -1,16 +1,18 @@
-//! The service: one queue, first come first served, shared by all ready replicas; service times exponential.
+//! The service: requests, the replicas that serve them, and what stands between.
 //!
-//! Arrivals are Poisson with a rate that is constant inside an interval. When requests arrive and how much service they need depends
-//! on the seed and the interval alone, so that every policy serves the very same requests. A replica that is added takes over queued work
-//! at once when it is ready; one that is removed finishes the request that it holds, and those that are still starting go first.
-//! Requests are graded by the interval in which they arrive, each followed to its end. Memory holds the requests that are
-//! present and nothing of those that are gone.
+//! Arrivals are Poisson with a rate that is constant inside an interval. When requests arrive, what they need and how they would be
+//! dealt out depends on the seed and the interval alone, so that every policy serves the very same requests. Before the replicas
+//! there is one queue, first come first served, or one for each of them ([`Balancing`]). A replica that is added takes
+//! over queued work at once when it is ready; one that is removed finishes what it holds, and those that are still starting go
+//! first. Requests are graded by the interval in which they arrive, each followed to its end.
+//!
+//! There is no calendar of events: a request's end is known when it is begun, so that each costs two random numbers and a look
+//! at the replicas. Memory holds the requests that are present and nothing of those that are gone.
 
-use rand::SeedableRng;
+use crate::law::{Balancing, Law, Streams};
+use rand::RngExt;
 use rand_distr::{Distribution, Exp1};
-use rand_pcg::Pcg64Mcg;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use trimtab_core::unit::{RequestsPerSecond, Seconds};
 
 /// Length of an interval: the objective is about half-minutes.
@@ -19,9 +21,9 @@ pub const INTERVAL: Seconds = Seconds::whole(30);
 const BINS: usize = 2_000;
 
 /// A moment in simulated time, in nanoseconds, so that events have one order and no rounding.
-type Nanos = u64;
+pub(crate) type Nanos = u64;
 
-fn nanos(seconds: f64) -> Nanos {
+pub(crate) fn nanos(seconds: f64) -> Nanos {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -31,24 +33,27 @@ fn nanos(seconds: f64) -> Nanos {
     raw
 }
 
-/// What a service is like.
-#[derive(Clone, Copy, Debug)]
-pub struct Law {
-    /// Requests a second that one replica serves.
-    pub capacity: RequestsPerSecond,
-    /// The promised latency.
-    pub target: Seconds,
-    /// From ordering a replica to its serving.
-    pub startup: Seconds,
-    /// Seed of arrivals and service needs.
-    pub seed: u64,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Request {
     arrived: Nanos,
     needs: Nanos,
-    interval: u64,
+}
+
+/// A request that was begun, or whose beginning is settled.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    arrived: Nanos,
+    begins: Nanos,
+    ends: Nanos,
+}
+
+#[derive(Clone, Debug)]
+struct Replica {
+    ready: Nanos,
+    /// When it has nothing to do any more.
+    free: Nanos,
+    /// When what it holds ends, where it has a queue of its own.
+    holds: VecDeque<Nanos>,
 }
 
 /// What became of the requests of one interval.
@@ -56,8 +61,10 @@ struct Request {
 pub struct Grade {
     /// Requests that arrived in it.
     pub requests: u64,
-    /// Those that took longer than the target.
+    /// Those that took longer than the target, or whose client gave up.
     pub slow: u64,
+    /// How long they waited for a replica, all together, in nanoseconds.
+    pub waited: u64,
 }
 
 impl Grade {
@@ -68,22 +75,20 @@ impl Grade {
     }
 }
 
-/// What could be observed between two ticks.
-#[derive(Clone, Debug)]
+/// What could be observed between two looks.
+#[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// Requests that arrived.
     pub arrived: u64,
     /// Requests that ended.
     pub ended: u64,
+    /// How long the replicas were busy, all together.
+    pub busy: Seconds,
     latencies: Vec<u32>,
 }
 
 impl Observed {
-    fn new() -> Self {
-        Self { arrived: 0, ended: 0, latencies: vec![0; BINS] }
-    }
-
-    /// The 99th percentile of the requests that ended, to the millisecond; `None` where none did.
+    /// The 99th percentile of the requests that ended (nearest rank), to the millisecond; `None` where none did.
     #[must_use]
     pub fn p99(&self) -> Option<Seconds> {
         let rank = self.ended - self.ended / 100;
@@ -94,6 +99,17 @@ impl Observed {
         });
         if self.ended == 0 { None } else { Seconds::new((bin? as f64 + 1.0) / 1000.0) }
     }
+
+    /// Adds what was observed next.
+    pub fn absorb(&mut self, next: &Self) {
+        self.arrived += next.arrived;
+        self.ended += next.ended;
+        self.busy = self.busy + next.busy;
+        self.latencies.resize(BINS, 0);
+        for (sum, count) in self.latencies.iter_mut().zip(&next.latencies) {
+            *sum += count;
+        }
+    }
 }
 
 /// The service.
@@ -101,50 +117,64 @@ impl Observed {
 pub struct Service {
     law: Law,
     now: Nanos,
+    interval: u64,
+    streams: Streams,
+    /// The gap to the next arrival in units of the mean gap: what is left of it when a look ends.
+    gap: f64,
+    replicas: Vec<Replica>,
     waiting: VecDeque<Request>,
-    busy: BinaryHeap<Reverse<(Nanos, u64, Nanos)>>,
-    ready: usize,
-    starting: VecDeque<Nanos>,
-    /// Arrivals of the current interval that are still to come.
-    coming: VecDeque<Request>,
-    drawn: u64,
+    /// Requests whose end is settled and still to come.
+    begun: Vec<Begun>,
     grades: BTreeMap<u64, Grade>,
     observed: Observed,
     backlog: usize,
+    started: u64,
 }
 
 impl Service {
     /// A service with so many replicas, all ready.
     #[must_use]
     pub fn new(law: Law, replicas: usize) -> Self {
+        let replica = Replica { ready: 0, free: 0, holds: VecDeque::new() };
+        let mut streams = Streams::of(law.seed, 0);
+        let gap = Exp1.sample(&mut streams.arrivals);
         Self {
             law,
             now: 0,
+            interval: 0,
+            streams,
+            gap,
+            replicas: vec![replica; replicas],
             waiting: VecDeque::new(),
-            busy: BinaryHeap::new(),
-            ready: replicas,
-            starting: VecDeque::new(),
-            coming: VecDeque::new(),
-            drawn: 0,
+            begun: Vec::new(),
             grades: BTreeMap::new(),
-            observed: Observed::new(),
+            observed: Observed { latencies: vec![0; BINS], ..Observed::default() },
             backlog: 0,
+            started: 0,
         }
     }
 
     /// Replicas that are ready.
     #[must_use]
     pub fn ready(&self) -> usize {
-        self.ready
+        self.replicas.iter().filter(|replica| replica.ready <= self.now).count()
     }
 
     /// Replicas that were ordered and are not ready.
     #[must_use]
     pub fn starting(&self) -> usize {
-        self.starting.len()
+        self.replicas.len() - self.ready()
     }
 
-    /// The most requests that ever waited.
+    /// Requests that wait for a replica.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let queued =
+            |replica: &Replica| replica.holds.iter().filter(|ends| **ends > self.now).count().saturating_sub(1);
+        self.waiting.len() + self.replicas.iter().map(queued).sum::<usize>()
+    }
+
+    /// The most requests that waited at the end of a look.
     #[must_use]
     pub fn largest_backlog(&self) -> usize {
         self.backlog
@@ -158,150 +188,285 @@ impl Service {
 
     /// Sets the number of replicas.
     pub fn scale(&mut self, replicas: usize) {
-        while self.ready + self.starting.len() > replicas && self.starting.pop_back().is_some() {}
-        if self.ready > replicas {
-            self.ready = replicas;
+        while self.replicas.len() > replicas {
+            let leaves = self.next_to_leave();
+            self.replicas.swap_remove(leaves);
         }
-        let ready_at = self.now + nanos(self.law.startup.get());
-        while self.ready + self.starting.len() < replicas {
-            self.starting.push_back(ready_at);
+        while self.replicas.len() < replicas {
+            let ready = self.now + nanos(self.law.startup.draw(self.law.seed, self.started).get());
+            self.started += 1;
+            self.replicas.push(Replica { ready, free: ready, holds: VecDeque::new() });
         }
-        self.become_ready();
     }
 
-    /// Lets `span` pass with demand of `rate`; what happened since the last call.
+    /// The one that is still starting and is furthest from ready; else the one that is through with its work first.
+    fn next_to_leave(&self) -> usize {
+        let starting = self.replicas.iter().enumerate().filter(|(_, replica)| replica.ready > self.now);
+        let first = self.replicas.iter().enumerate().min_by_key(|(_, replica)| replica.free);
+        starting.max_by_key(|(_, replica)| replica.ready).or(first).map_or(0, |(index, _)| index)
+    }
+
+    /// Lets `span` pass with demand of `rate`, within one interval; what happened meanwhile.
     pub fn advance(&mut self, span: Seconds, rate: RequestsPerSecond) -> Observed {
         let end = self.now + nanos(span.get());
+        self.enter_interval();
+        self.settle_waiting(end);
+        let (begun, mean_gap) = (self.now, 1e9 / rate.get());
+        let mut at = begun;
         loop {
-            self.draw(rate, end);
-            let arrival = self.coming.front().map(|request| request.arrived);
-            let completion = self.busy.peek().map(|Reverse((at, _, _))| *at);
-            let ready = self.starting.front().copied();
-            let Some(next) = [arrival, completion, ready].into_iter().flatten().min().filter(|at| *at < end) else {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates, and is then past the end"
+            )]
+            let next = at.saturating_add((self.gap * mean_gap).ceil() as Nanos);
+            if next >= end {
+                // What is left of the gap, in units of the mean gap: the rate may differ in the next look.
+                self.gap -= (end - at) as f64 / mean_gap;
+                self.gap = self.gap.max(0.0);
                 break;
-            };
-            self.now = next;
-            if completion == Some(next) {
-                self.complete();
-            } else if ready == Some(next) {
-                self.become_ready();
-            } else if let Some(request) = self.coming.pop_front() {
-                self.observed.arrived += 1;
-                self.waiting.push_back(request);
-                self.serve();
             }
+            at = next;
+            self.gap = Exp1.sample(&mut self.streams.arrivals);
+            let need = self.law.needs.draw(&mut self.streams.needs) / self.law.capacity_at(at).get();
+            self.observed.arrived += 1;
+            self.arrive(Request { arrived: at, needs: nanos(need) }, end);
         }
         self.now = end;
-        std::mem::replace(&mut self.observed, Observed::new())
+        self.backlog = self.backlog.max(self.waiting());
+        self.observe(begun, end)
     }
 
     /// Follows every request that is present to its end.
     pub fn drain(&mut self) {
-        while self.busy.peek().is_some() {
-            if let Some(Reverse((at, _, _))) = self.busy.peek() {
-                self.now = self.now.max(*at);
+        self.settle_waiting(Nanos::MAX);
+        self.begun.clear();
+    }
+
+    fn enter_interval(&mut self) {
+        let interval = self.now / nanos(INTERVAL.get());
+        if interval != self.interval {
+            self.interval = interval;
+            self.streams = Streams::of(self.law.seed, interval);
+            self.gap = Exp1.sample(&mut self.streams.arrivals);
+        }
+    }
+
+    fn arrive(&mut self, request: Request, end: Nanos) {
+        let replica = match self.law.balancing {
+            // Nobody overtakes.
+            Balancing::OneQueue if !self.waiting.is_empty() => None,
+            Balancing::OneQueue => self.first_free(request.arrived, end),
+            Balancing::LeastOutstanding | Balancing::PowerOfTwo | Balancing::RoundRobin | Balancing::Random => {
+                self.choose(request.arrived)
             }
-            self.complete();
+        };
+        match replica {
+            Some(replica) => self.begin(replica, request),
+            None => self.waiting.push_back(request),
         }
     }
 
-    /// Draws the arrivals of the interval that is entered before `end`.
-    fn draw(&mut self, rate: RequestsPerSecond, end: Nanos) {
-        let length = nanos(INTERVAL.get());
-        while self.coming.is_empty() && self.drawn * length < end {
-            let interval = self.drawn;
-            // One stream for when requests come and one for what they need: neither moves the other.
-            let mut arrivals =
-                Pcg64Mcg::seed_from_u64(self.law.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (2 * interval));
-            let mut needs =
-                Pcg64Mcg::seed_from_u64(self.law.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (2 * interval + 1));
-            // A rate of zero makes the first gap infinite.
-            let mut gap = || -> f64 { Distribution::<f64>::sample(&Exp1, &mut arrivals) / rate.get() };
-            let mut at = gap();
-            while at < INTERVAL.get() {
-                let need: f64 = Exp1.sample(&mut needs);
-                let needs = nanos(need / self.law.capacity.get());
-                self.coming.push_back(Request { arrived: interval * length + nanos(at), needs, interval });
-                at += gap();
+    /// Gives work to those who become free, or ready, before `end`.
+    fn settle_waiting(&mut self, end: Nanos) {
+        while let Some(request) = self.waiting.front().copied() {
+            let Some(replica) = self.first_free(request.arrived, end) else { break };
+            self.waiting.pop_front();
+            self.begin(replica, request);
+        }
+    }
+
+    /// The replica that can begin first, if that is before `end`.
+    fn first_free(&self, arrived: Nanos, end: Nanos) -> Option<usize> {
+        let (index, replica) = self.replicas.iter().enumerate().min_by_key(|(_, replica)| replica.free)?;
+        (replica.free.max(arrived) < end).then_some(index)
+    }
+
+    /// The replica that a balancer without a queue of its own sends a request to.
+    fn choose(&mut self, at: Nanos) -> Option<usize> {
+        for replica in &mut self.replicas {
+            while replica.holds.front().is_some_and(|ends| *ends <= at) {
+                replica.holds.pop_front();
             }
-            self.drawn += 1;
+        }
+        let ready: Vec<usize> = (0..self.replicas.len())
+            .filter(|index| self.replicas.get(*index).is_some_and(|it| it.ready <= at))
+            .collect();
+        let outstanding = |index: usize| self.replicas.get(index).map_or(usize::MAX, |replica| replica.holds.len());
+        if ready.is_empty() {
+            return None;
+        }
+        let mut any = || ready.get(self.streams.choices.random_range(0..ready.len())).copied();
+        match self.law.balancing {
+            Balancing::OneQueue => None,
+            Balancing::LeastOutstanding => {
+                let least = ready.iter().map(|index| outstanding(*index)).min()?;
+                let best: Vec<usize> = ready.iter().copied().filter(|index| outstanding(*index) == least).collect();
+                best.get(self.streams.choices.random_range(0..best.len())).copied()
+            }
+            Balancing::PowerOfTwo => {
+                let (one, other) = (any()?, any()?);
+                Some(if outstanding(other) < outstanding(one) { other } else { one })
+            }
+            Balancing::RoundRobin => {
+                self.streams.turn += 1;
+                ready.get(self.streams.turn % ready.len()).copied()
+            }
+            Balancing::Random => any(),
         }
     }
 
-    fn become_ready(&mut self) {
-        while self.starting.front().is_some_and(|at| *at <= self.now) {
-            self.starting.pop_front();
-            self.ready += 1;
-        }
-        self.serve();
-    }
-
-    /// Puts waiting requests on free replicas.
-    fn serve(&mut self) {
-        while self.busy.len() < self.ready {
-            let Some(request) = self.waiting.pop_front() else { break };
-            self.busy.push(Reverse((self.now + request.needs, request.interval, request.arrived)));
-        }
-        self.backlog = self.backlog.max(self.waiting.len());
-    }
-
-    fn complete(&mut self) {
-        let Some(Reverse((at, interval, arrived))) = self.busy.pop() else { return };
-        let latency = at - arrived;
+    fn begin(&mut self, index: usize, request: Request) {
+        let Some(replica) = self.replicas.get_mut(index) else { return };
+        let begins = replica.free.max(request.arrived);
+        let interval = request.arrived / nanos(INTERVAL.get());
         let grade = self.grades.entry(interval).or_default();
         grade.requests += 1;
-        grade.slow += u64::from(latency > nanos(self.law.target.get()));
-        self.observed.ended += 1;
-        let bin = usize::try_from(latency / 1_000_000).unwrap_or(BINS).min(BINS - 1);
-        if let Some(count) = self.observed.latencies.get_mut(bin) {
-            *count += 1;
+        grade.waited += begins - request.arrived;
+        if self.law.patience.is_some_and(|patience| begins - request.arrived > nanos(patience.get())) {
+            grade.slow += 1;
+            return;
         }
-        self.serve();
+        let ends = begins + self.law.slowed(request.needs, begins - replica.ready);
+        grade.slow += u64::from(ends - request.arrived > nanos(self.law.target.get()));
+        replica.free = ends;
+        if self.law.balancing != Balancing::OneQueue {
+            replica.holds.push_back(ends);
+        }
+        self.begun.push(Begun { arrived: request.arrived, begins, ends });
+    }
+
+    /// Takes what has ended into the observation, and hands it out.
+    fn observe(&mut self, from: Nanos, end: Nanos) -> Observed {
+        let Self { begun, observed, .. } = self;
+        let mut busy = 0;
+        begun.retain(|request| {
+            busy += request.ends.min(end).saturating_sub(request.begins.max(from));
+            if request.ends > end {
+                return true;
+            }
+            observed.ended += 1;
+            let bin = usize::try_from((request.ends - request.arrived) / 1_000_000).unwrap_or(BINS).min(BINS - 1);
+            if let Some(count) = observed.latencies.get_mut(bin) {
+                *count += 1;
+            }
+            false
+        });
+        observed.busy = Seconds::new(busy as f64 / 1e9).unwrap_or_default();
+        std::mem::replace(observed, Observed { latencies: vec![0; BINS], ..Observed::default() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::law::{Needs, Pace, Startup};
     use trimtab_core::queue;
-    use trimtab_core::unit::Replicas;
+    use trimtab_core::unit::{Ratio, Replicas};
 
     fn law(target: f64, seed: u64) -> Law {
-        Law {
-            capacity: RequestsPerSecond::whole(50),
-            target: Seconds::new(target).unwrap(),
-            startup: Seconds::ZERO,
-            seed,
-        }
+        Law { target: Seconds::new(target).unwrap(), ..Law::benchmark(seed) }
     }
 
-    /// Share of requests that take longer than `target` with so many replicas.
-    fn slow(replicas: u32, rate: u32, target: f64) -> f64 {
-        let mut service = Service::new(law(target, 1), replicas as usize);
-        for _ in 0..2_000 {
-            service.advance(INTERVAL, RequestsPerSecond::whole(rate));
+    /// What became of about so many requests at `rate`.
+    fn all(law: Law, replicas: u32, rate: RequestsPerSecond, requests: f64) -> Grade {
+        let mut service = Service::new(law, replicas as usize);
+        for _ in 0..nanos(requests / rate.get()) / nanos(INTERVAL.get()) {
+            service.advance(INTERVAL, rate);
         }
         service.drain();
-        let all = service.grades().values().fold(Grade::default(), |all, one| Grade {
+        service.grades().values().fold(Grade::default(), |all, one| Grade {
             requests: all.requests + one.requests,
             slow: all.slow + one.slow,
-        });
-        all.slow as f64 / all.requests as f64
+            waited: all.waited + one.waited,
+        })
+    }
+
+    fn within_5_percent(seen: f64, expected: f64) -> bool {
+        (seen / expected - 1.0).abs() < 0.05
     }
 
     #[test]
-    fn the_tail_of_the_latency_is_that_of_the_queueing_model() {
-        for (replicas, rate, target) in [(1, 35, 0.1), (2, 80, 0.1), (5, 220, 0.1), (10, 460, 0.1)] {
-            let target_s = Seconds::new(target).unwrap();
-            let model = queue::exceeds(
-                Replicas(replicas),
-                RequestsPerSecond::whole(rate),
-                RequestsPerSecond::whole(50),
-                target_s,
-            );
-            let seen = slow(replicas, rate, target);
-            assert!((seen / model.get() - 1.0).abs() < 0.05, "{replicas} replicas, {rate}/s: {seen} against {model:?}");
+    fn waits_and_tails_are_erlangs() {
+        let capacity = RequestsPerSecond::whole(50);
+        for replicas in 1..=30 {
+            // The more replicas the busier they may be (square-root staffing).
+            let busy = 1.0 - 0.5 / f64::from(replicas).sqrt();
+            let rate = RequestsPerSecond::new(f64::from(replicas) * 50.0 * busy).unwrap();
+            let tail =
+                |limit: f64| queue::exceeds(Replicas(replicas), rate, capacity, Seconds::new(limit).unwrap()).get();
+            let p99 = (1..2_000).map(|ms| f64::from(ms) / 1000.0).find(|limit| tail(*limit) <= 0.01).unwrap();
+            let all = all(law(p99, 1), replicas, rate, 3e6);
+            let waits = queue::waits(Replicas(replicas), rate / capacity).get();
+            let mean = all.waited as f64 / 1e9 / all.requests as f64;
+            let expected = waits / (50.0 * f64::from(replicas) - rate.get());
+            assert!(within_5_percent(mean, expected), "{replicas} replicas: {mean} s against {expected} s");
+            let slow = all.slow as f64 / all.requests as f64;
+            assert!(within_5_percent(slow, tail(p99)), "{replicas} replicas: {slow} against {}", tail(p99));
         }
+    }
+
+    /// Pollaczek and Khinchine: the mean wait is `ρ (1 + cv²) / (2 μ (1 − ρ))`.
+    #[test]
+    fn one_replica_waits_as_its_needs_scatter() {
+        let laws = [
+            (Needs::Deterministic, 0.0),
+            (Needs::Exponential, 1.0),
+            (Needs::Lognormal(0.5), 0.5),
+            (Needs::Lognormal(1.5), 1.5),
+            (Needs::Hyperexponential(2.0), 2.0),
+        ];
+        for (needs, cv) in laws {
+            let all = all(Law { needs, ..law(0.2, 2) }, 1, RequestsPerSecond::whole(30), 8e6);
+            let mean = all.waited as f64 / 1e9 / all.requests as f64;
+            let expected = 0.6 * (1.0 + cv * cv) / (2.0 * 50.0 * 0.4);
+            assert!(within_5_percent(mean, expected), "{needs:?}: {mean} s against {expected} s");
+        }
+    }
+
+    #[test]
+    fn random_balancing_is_a_queue_for_each_replica() {
+        let rate = RequestsPerSecond::whole(300);
+        let all = all(Law { balancing: Balancing::Random, ..law(0.2, 3) }, 10, rate, 5e6);
+        let slow = all.slow as f64 / all.requests as f64;
+        // M/M/1 with 30 of 50 requests/s.
+        let expected = libm::exp(-20.0 * 0.2);
+        assert!(within_5_percent(slow, expected), "{slow} against {expected}");
+    }
+
+    #[test]
+    fn the_fewer_requests_a_balancer_queues_behind_the_better() {
+        let order = [
+            Balancing::OneQueue,
+            Balancing::LeastOutstanding,
+            Balancing::PowerOfTwo,
+            Balancing::RoundRobin,
+            Balancing::Random,
+        ];
+        let waited =
+            order.map(|balancing| all(Law { balancing, ..law(0.2, 4) }, 8, RequestsPerSecond::whole(340), 1e6).waited);
+        assert!(waited.is_sorted(), "{waited:?}");
+    }
+
+    #[test]
+    fn a_client_that_gives_up_is_slow_and_costs_nothing() {
+        let patience = Some(Seconds::milliseconds(500));
+        let all = all(Law { patience, ..law(0.2, 5) }, 2, RequestsPerSecond::whole(200), 1e6);
+        let waited = all.waited as f64 / 1e9 / all.requests as f64;
+        assert!(waited < 0.6, "twice as many come as are served, and nobody waits for ever: {waited} s");
+        assert!(all.slow > all.requests / 2);
+    }
+
+    #[test]
+    fn replicas_that_are_not_what_is_believed_serve_what_they_are() {
+        let slower = Pace::Changing(Ratio::ONE, Ratio::percent(50), Seconds::whole(60));
+        let mut service = Service::new(Law { pace: slower, ..law(0.2, 6) }, 4);
+        let rate = RequestsPerSecond::whole(150);
+        let busy = |observed: Observed| observed.busy.get() / (30.0 * 4.0);
+        let before = busy(service.advance(INTERVAL, rate));
+        service.advance(INTERVAL, rate);
+        let after = busy(service.advance(INTERVAL, rate));
+        assert!((0.6..0.9).contains(&before) && after > 0.97, "{before} before, {after} after");
     }
 
     #[test]
@@ -333,7 +498,7 @@ mod tests {
 
     #[test]
     fn replicas_that_are_starting_go_first() {
-        let mut service = Service::new(Law { startup: Seconds::whole(60), ..law(0.2, 1) }, 2);
+        let mut service = Service::new(Law { startup: Startup::Fixed(Seconds::whole(60)), ..law(0.2, 1) }, 2);
         service.scale(6);
         assert_eq!((service.ready(), service.starting()), (2, 4));
         service.scale(3);

@@ -6,6 +6,8 @@ use trimtab_core::unit::RequestsPerSecond;
 /// A course of demand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
+    /// Length of its season in intervals, where one is known; 0 where there is none. Only baselines are told.
+    pub season: usize,
     /// Rates that are past when it begins.
     pub history: Vec<RequestsPerSecond>,
     /// Rates that are graded.
@@ -32,15 +34,17 @@ impl std::error::Error for Malformed {}
 impl Workload {
     /// Reads a course.
     pub fn read(text: &str) -> Result<Self, Malformed> {
-        let mut history_rows = 0;
+        let (mut history_rows, mut season) = (0, 0);
         let mut rates = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let wrong = |expected| Malformed { line: number + 1, expected };
             if line.starts_with('#') {
-                if let Some(rest) = line.split("history_rows").nth(1) {
-                    let digits: String =
-                        rest.trim_start_matches([':', '=', ' ']).chars().take_while(char::is_ascii_digit).collect();
-                    history_rows = digits.parse().map_err(|_| wrong("a number after history_rows"))?;
+                let number = |name: &str| line.split_once(name).map(|(_, rest)| leading_number(rest));
+                if let Some(rows) = number("history_rows") {
+                    history_rows = rows.ok_or_else(|| wrong("a number after history_rows"))?;
+                }
+                if let Some(period) = number("period") {
+                    season = period.ok_or_else(|| wrong("a number after period"))?;
                 }
             } else if !line.trim().is_empty() && !line.starts_with("t_seconds") {
                 let rate =
@@ -52,8 +56,14 @@ impl Workload {
             return Err(Malformed { line: 1, expected: "more rows than history_rows" });
         }
         let graded = rates.split_off(history_rows);
-        Ok(Self { history: rates, rates: graded })
+        Ok(Self { season, history: rates, rates: graded })
     }
+}
+
+/// The number that a text such as `=120 further` begins with.
+fn leading_number(rest: &str) -> Option<usize> {
+    let digits: String = rest.trim_start_matches([':', '=', ' ']).chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
 }
 
 #[cfg(test)]
