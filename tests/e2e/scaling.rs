@@ -1,7 +1,7 @@
 //! Demand, policies and what protects: scenarios that share the cluster.
 
 use crate::cluster::{Cluster, throughout, until};
-use crate::world::{World, policy_map};
+use crate::world::{Agent, World, policy_map};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use trimtab::report::Writes;
@@ -330,3 +330,36 @@ spec:
       automountServiceAccountToken: false
       containers: [{name: web, image: trimtab.dev/reference:dev, imagePullPolicy: IfNotPresent}]
 ";
+
+#[tokio::test]
+async fn of_two_agents_one_writes_and_the_other_says_who_and_follows() {
+    let Some(cluster) = Cluster::find("two agents").await else { return };
+    let world = World::empty(&cluster, "e2e-two").await;
+    world.deploy_service(1, &[], "10m").await;
+    let policy = world.policy("own", "");
+    let one = world.trimtab(&policy);
+    one.until("the first may write", 30, |workload| workload.writes == Writes::Own).await;
+    let leader = one.report().await.and_then(|report| report.leader).expect("it leads");
+
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("policy.yaml"), &policy).expect("a file");
+    let other = Agent::start(&cluster, world.namespace(), directory.path(), &cluster.kubeconfig);
+    let says = Writes::OtherAgent(Some(leader));
+    other.until("the second says who writes", 30, |workload| workload.writes == says).await;
+    // Longer than the Lease lasts.
+    throughout(20, async || {
+        let (one, other) = (one.workload().await, other.workload().await);
+        match (one.map(|workload| workload.writes), other.map(|workload| workload.writes)) {
+            (Some(Writes::Own), Some(writes)) if writes == says => Ok(()),
+            both => Err(format!("{both:?}")),
+        }
+    })
+    .await;
+
+    assert!(one.process.end("-TERM").success());
+    other.until("the second follows a clean end before the Lease expires", 12, |it| it.writes == Writes::Own).await;
+    let one = world.trimtab_again();
+    one.until("the first says who writes", 30, |it| matches!(it.writes, Writes::OtherAgent(Some(_)))).await;
+    other.process.end("-KILL");
+    one.until("the first follows when the Lease has expired", 40, |it| it.writes == Writes::Own).await;
+}

@@ -83,8 +83,13 @@ impl World {
 
     /// The same, where each replica requests `cpu`.
     pub(crate) async fn start_service_with_cpu(&self, replicas: u32, flags: &[&str], cpu: &str) {
-        self.apply(&service(replicas, flags, cpu)).await;
+        self.deploy_service(replicas, flags, cpu).await;
         self.until_ready(replicas, 60).await;
+    }
+
+    /// The same, ready or not.
+    pub(crate) async fn deploy_service(&self, replicas: u32, flags: &[&str], cpu: &str) {
+        self.apply(&service(replicas, flags, cpu)).await;
     }
 
     pub(crate) fn namespace(&self) -> &str {

@@ -1,7 +1,7 @@
 //! Who may act: one agent, chosen by a Lease.
 //!
 //! Every agent decides; the holder of the Lease writes. What to do with a Lease that was read is a pure function
-//! ([`claim`]); the task around it reads, claims with the resourceVersion that it read, and renews. Expiry is judged by
+//! (`claim`); the task around it reads, claims with the resourceVersion that it read, and renews. Expiry is judged by
 //! this process's own clock from when it saw the Lease change, never by the times in it, so that a skewed clock steals nothing.
 //! A holder's right ends by itself ([`Leadership::Ours`]), whatever became of this task: counted from when the renewal was
 //! sent, which is before anybody can have seen it, and early enough that the last write that began under it has been given up

@@ -1,6 +1,6 @@
 //! The shell around the decision core: sensing, acting, recording, showing.
 //!
-//! The decision itself is [`trimtab_core::decide`]; nothing of it is here. [`mod@run`] is the loop that calls it live and in shadow,
+//! The decision itself is [`trimtab_core::decide`]; nothing of it is here. `run` is the loop that calls it live and in shadow,
 //! [`view`] what the cluster looks like, [`sense`] what Prometheus says, [`act`] how a change is written, [`record`] the journal.
 
 pub mod act;

@@ -1,6 +1,6 @@
 //! The cluster as the watches told it: a synchronous index that a decision's [`Fleet`] is read from.
 //!
-//! Watch events change it ([`View::apply`]); nothing here waits or asks the API server. Pods are kept as a few
+//! Watch events change it ([`View::apply_object`], [`View::apply_pod`]); nothing here waits or asks the API server. Pods are kept as a few
 //! dozen bytes each. Until everything that was asked for has been listed once, there is no fleet: an empty index
 //! looks like an empty cluster (kubernetes/autoscaler#446).
 
