@@ -9,7 +9,7 @@ use crate::demand::Demand;
 use crate::policy::{Bounds, Policy};
 use crate::protect::Guard;
 use crate::snapshot::{Absence, Fleet, Reading, Snapshot};
-use crate::unit::{Replicas, Seconds, Timestamp};
+use crate::unit::{Replicas, RequestsPerSecond, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,6 +18,8 @@ use std::fmt;
 const STUCK_SHARE: u32 = 10;
 /// Longer than this without a reading, and the stabilization window starts anew: what was not seen may have been a peak.
 const BLIND: Seconds = Seconds::whole(60);
+/// Below this demand a window of seconds may be without a request, and so without a percentile.
+const IDLE: RequestsPerSecond = RequestsPerSecond::whole(1);
 
 /// A limit that changed the answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,6 +132,10 @@ pub(crate) fn apply(
     (limited.now, limited.bites)
 }
 
+fn is_idle(demand: &Demand) -> bool {
+    matches!(demand, Demand::Known { rate, .. } if *rate <= IDLE)
+}
+
 struct Limited {
     desired: Replicas,
     now: Replicas,
@@ -182,8 +188,9 @@ impl Limited {
             Reading::Fresh(sample) if sample.value > policy.objective.latency => {
                 self.bite(Limit::Latency, self.desired, None);
             }
-            // No request, no percentile: that is how a service without traffic looks.
-            Reading::Missing(Absence::NotConfigured | Absence::NoSeries | Absence::NotANumber) | Reading::Fresh(_) => {}
+            Reading::Missing(Absence::NotConfigured) | Reading::Fresh(_) => {}
+            // No request, no percentile: that is how a service without traffic looks, and only that.
+            Reading::Missing(Absence::NoSeries | Absence::NotANumber) if is_idle(demand) => {}
             Reading::Missing(absence) => self.bite(Limit::LatencyUnknown(*absence), self.desired, None),
             Reading::Stale(_) => self.bite(Limit::LatencyUnknown(Absence::NoSeries), self.desired, None),
         }

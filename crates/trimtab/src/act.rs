@@ -179,6 +179,11 @@ mod tests {
     use super::*;
     use kube::core::Status;
     use kube::core::response::{StatusCause, StatusDetails};
+    use std::collections::BTreeMap;
+    use trimtab_core::policy::{Bounds, Capacity, Objective, Policy};
+    use trimtab_core::snapshot::{Absence, Fleet, Reading, Snapshot};
+    use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds};
+    use trimtab_core::{State, decide};
 
     fn refused(code: u16, message: &str, causes: usize) -> Option<Refusal> {
         let cause = StatusCause { reason: "FieldValueInvalid".into(), message: "m".into(), field: "f".into() };
@@ -207,6 +212,79 @@ mod tests {
     fn what_may_have_been_done_is_unknown() {
         for code in [500, 502, 503, 504] {
             assert_eq!(refused(code, "etcdserver: request timed out", 0), None, "{code}");
+        }
+    }
+
+    /// An API server that does not answer a patch, and shows the object like this afterwards.
+    fn loses_the_answer(generation: i64, replicas: u32) -> Client {
+        let answer = move |request: http::Request<kube::client::Body>| async move {
+            if request.method() == http::Method::PATCH {
+                return std::future::pending().await;
+            }
+            let object = serde_json::json!({
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": { "name": "web", "namespace": "shop", "generation": generation },
+                "spec": { "replicas": replicas },
+            });
+            let body = kube::client::Body::from(object.to_string().into_bytes());
+            Ok::<_, std::convert::Infallible>(http::Response::new(body))
+        };
+        Client::new(tower::service_fn(answer), "shop")
+    }
+
+    fn first_look() -> Decision {
+        let policy = Policy {
+            replicas: Bounds::new(Replicas(1), Replicas(9)).unwrap(),
+            objective: Objective { latency: Seconds::milliseconds(200), misses: Ratio::percent(1) },
+            capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
+            protect: Vec::new(),
+            stabilization: Seconds::ZERO,
+        };
+        let missing = Absence::NotYetAsked;
+        let fleet = Fleet {
+            desired: Replicas(4),
+            ready: Replicas(4),
+            starting: Replicas(0),
+            stuck: Replicas(0),
+            startup: None,
+            rolling_out: false,
+        };
+        let snapshot = Snapshot {
+            at: Timestamp(0),
+            demand: Reading::Missing(missing),
+            capacity: Reading::Missing(missing),
+            latency: Reading::Missing(missing),
+            protected: BTreeMap::new(),
+            fleet,
+        };
+        decide(&policy, &mut State::default(), &snapshot)
+    }
+
+    /// A write from 4 to 6 replicas, decided on generation 7, whose answer is lost.
+    async fn lost(generation: i64, replicas: u32) -> Written {
+        let resource = ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&());
+        let target: Target = "shop/deployment/web".parse().unwrap();
+        let object = Scalable {
+            uid: "u".into(),
+            generation: 7,
+            replicas: 4,
+            selector: kube::core::Selector::default(),
+            mode_label: Some("own".into()),
+            rolling_out: false,
+        };
+        let decision = Decision { from: Replicas(4), to: Replicas(6), ..first_look() };
+        write(&loses_the_answer(generation, replicas), &resource, &target, &object, &decision).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_answer_is_read_back() {
+        let done = lost(8, 6).await;
+        assert_eq!((done.outcome, done.generation), (Outcome::Committed, Some(8)));
+        for (generation, replicas, why) in [(7, 4, "not done yet"), (8, 5, "somebody else"), (9, 6, "somebody else")] {
+            let lost = lost(generation, replicas).await;
+            let Outcome::Unknown(said) = &lost.outcome else { panic!("{:?}", lost.outcome) };
+            assert!(said.contains("no answer within 5 s") && said.contains(why), "{said}");
+            assert_eq!(lost.generation, None);
         }
     }
 }

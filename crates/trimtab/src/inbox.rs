@@ -4,7 +4,7 @@ use crate::act::Written;
 use crate::config::{Kind, Target};
 use crate::lease::Leadership;
 use crate::sense::Round;
-use crate::view::{Change, Pod, PodName, Scalable};
+use crate::view::{Change, Pod, PodName, Scalable, Scope};
 use kube::api::ApiResource;
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
@@ -20,20 +20,22 @@ pub enum Event {
     Object {
         /// Of which kind.
         kind: Kind,
+        /// What it watches.
+        scope: Scope,
         /// What it said.
         change: Change<Target, Scalable>,
     },
     /// A watch on pods spoke.
     Pod {
-        /// The namespace that it watches; `None` for all.
-        scope: Option<String>,
+        /// What it watches.
+        scope: Scope,
         /// What it said.
         change: Change<PodName, Pod>,
     },
     /// A watch on `ConfigMap`s that hold policies spoke.
     PolicyMap {
-        /// The namespace that it watches; `None` for all.
-        scope: Option<String>,
+        /// What it watches.
+        scope: Scope,
         /// What it said: the map's data.
         change: Change<(String, String), BTreeMap<String, String>>,
     },

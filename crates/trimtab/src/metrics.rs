@@ -115,6 +115,11 @@ struct WorkloadLabel {
 impl Collector for Workloads {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let report = self.0.borrow().clone();
+        let ours = report.leader.as_ref() == Some(&report.agent);
+        one(&mut encoder, "leader", "1 while this agent may write", u32::from(ours))?;
+        let troubles = u32::try_from(report.troubles.len()).unwrap_or(u32::MAX);
+        one(&mut encoder, "troubles", "What trimtab status lists as trouble, rejected policies too", troubles)?;
+        states(&mut encoder, &report)?;
         let mut gauge = |name: &str, help: &str, read: &dyn Fn(&crate::report::Workload) -> Option<f64>| {
             let mut family =
                 encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
@@ -166,6 +171,36 @@ impl Collector for Workloads {
             workload.last.as_ref().map(|last| last.decision.at.0 as f64 / 1000.0)
         })
     }
+}
+
+/// A number of the agent's own.
+fn one(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u32) -> Result<(), std::fmt::Error> {
+    let metric = encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
+    ConstGauge::new(f64::from(value)).encode(metric)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    namespace: String,
+    kind: String,
+    workload: String,
+    state: String,
+}
+
+/// Whether each workload's decisions are written, as `trimtab status` says it.
+fn states(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
+    let mut family = encoder.encode_descriptor(
+        "workload_writes",
+        "1 for the state that the workload's decisions are in: own, shadow, not opted in, other agent, standing down, blocked",
+        None,
+        prometheus_client::metrics::MetricType::Gauge,
+    )?;
+    for workload in &report.workloads {
+        let WorkloadLabel { namespace, kind, workload: name } = label(&workload.workload);
+        let labels = StateLabel { namespace, kind, workload: name, state: workload.writes.to_string() };
+        ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn label(workload: &str) -> WorkloadLabel {

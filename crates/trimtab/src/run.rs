@@ -24,13 +24,13 @@ use crate::words;
 use kube::Client;
 use kube::api::ApiResource;
 use kube::runtime::events::{EventType, Recorder as EventRecorder};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use trimtab_core::invariant;
 use trimtab_core::snapshot::Snapshot;
 use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
@@ -39,6 +39,8 @@ use trimtab_journal::{Entry, Outcome, Record, Refusal};
 
 /// Prometheus is asked for at most this share of the time: after a round that took long, the next one waits.
 const QUIET: u32 = 4;
+/// How often signals are read while another agent writes: the commonest scrape interval.
+const FOLLOWING: Duration = Duration::from_secs(15);
 /// How long nothing is written to a workload whose size somebody else changed. Ten minutes let a human finish, and keep a
 /// loop that fights us to six rounds an hour.
 const STAND_DOWN: Seconds = Seconds::whole(600);
@@ -48,6 +50,9 @@ const LAST_WRITES: Duration = Duration::from_secs(10);
 const RELEASE: Duration = Duration::from_secs(10);
 /// A kind that the API server does not know is asked for again so often.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(30);
+
+/// Clocks that differ by more are said to: twice what a round may take, and half of what readings may be old.
+const CLOCK_OFF: Seconds = Seconds::whole(30);
 
 /// What a trouble with Events is called.
 const EVENTS: &str = "events";
@@ -71,14 +76,27 @@ pub(crate) struct Parts {
     pub(crate) ready: channel::Sender<Result<(), String>>,
 }
 
+/// What is known of a kind that a policy names. Its tasks end with it.
+#[derive(Default)]
+struct Known {
+    /// How the API server calls it.
+    resource: Option<ApiResource>,
+    /// Why it cannot be watched, with the cure.
+    problem: Option<String>,
+    /// Its look-up, and then its watches.
+    #[expect(dead_code, reason = "held, because dropping them ends them")]
+    tasks: Vec<AbortOnDropHandle<()>>,
+}
+
 /// The loop's memory.
 pub(crate) struct Loop {
     parts: Parts,
     policies: Policies,
     view: View,
     tracked: BTreeMap<Target, Tracked>,
-    kinds: BTreeMap<Kind, Option<ApiResource>>,
-    kind_problems: BTreeMap<Kind, String>,
+    kinds: BTreeMap<Kind, Known>,
+    /// The targets, for those who read what costs a request for each.
+    targets: channel::Sender<Arc<BTreeSet<Target>>>,
     leadership: Leadership,
     /// Asks for the Lease, once a policy wants to write.
     election: Option<JoinHandle<()>>,
@@ -98,7 +116,7 @@ impl Loop {
             view: View::new(scopes),
             tracked: BTreeMap::new(),
             kinds: BTreeMap::new(),
-            kind_problems: BTreeMap::new(),
+            targets: channel::Sender::default(),
             leadership: Leadership::Unknown,
             election: None,
             writes: TaskTracker::new(),
@@ -148,7 +166,9 @@ impl Loop {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Object { kind, change } => self.view.apply_object(&kind, change),
+            Event::Object { kind, scope, change } if self.kinds.contains_key(&kind) => {
+                self.view.apply_object(&kind, &scope, change);
+            }
             Event::Pod { scope, change } => self.view.apply_pod(&scope, change),
             Event::PolicyMap { scope, change } => {
                 self.policies.apply_map(&scope, change);
@@ -158,7 +178,7 @@ impl Loop {
                 self.policies.apply_file(text);
                 self.follow_policies();
             }
-            Event::Kind { kind, resource } => self.know_kind(kind, resource),
+            Event::Kind { kind, resource } => self.know_kind(&kind, resource),
             Event::Sensed(round) => self.decide_all(&round),
             Event::History { target, query, demand } => {
                 if let Some(tracked) = self.tracked.get_mut(&target) {
@@ -168,7 +188,8 @@ impl Loop {
             Event::Written { target, written } => self.end_write(&target, written),
             Event::Leadership(leadership) => self.follow_leadership(leadership),
             Event::Trouble { what, problem } => self.note_trouble(what, problem),
-            Event::Stop => {}
+            // A watch that was given up may have said something before.
+            Event::Object { .. } | Event::Stop => {}
         }
     }
 
@@ -208,18 +229,11 @@ impl Loop {
     fn follow_policies(&mut self) {
         let wanted = self.policies.workloads();
         self.tracked.retain(|target, _| wanted.contains_key(target));
-        let mut kinds = Vec::new();
         for (target, workload) in wanted {
             let tracked = self.tracked.entry(target.clone()).or_default();
             tracked.follow_query(&workload.queries.demand);
-            if !self.kinds.contains_key(&target.kind) {
-                self.kinds.insert(target.kind.clone(), None);
-                kinds.push(target.kind.clone());
-            }
         }
-        for kind in kinds {
-            tokio::spawn(look_up(self.parts.client.clone(), kind, self.parts.inbox.clone()));
-        }
+        self.follow_kinds();
         if self.election.is_none()
             && self.policies.workloads().values().any(|workload| self.mode(workload) == Mode::Own)
         {
@@ -229,19 +243,44 @@ impl Loop {
         }
     }
 
-    fn know_kind(&mut self, kind: Kind, resource: Result<ApiResource, String>) {
+    /// Looks kinds up that are named for the first time, and lets go of those that no policy names any more.
+    fn follow_kinds(&mut self) {
+        let targets: BTreeSet<Target> = self.policies.workloads().keys().cloned().collect();
+        let wanted: BTreeSet<&Kind> = targets.iter().map(|target| &target.kind).collect();
+        for kind in
+            self.kinds.extract_if(.., |kind, _| !wanted.contains(kind)).map(|(kind, _)| kind).collect::<Vec<_>>()
+        {
+            self.view.forget(&kind);
+        }
+        for kind in wanted {
+            if !self.kinds.contains_key(kind) {
+                let task = look_up(self.parts.client.clone(), kind.clone(), self.parts.inbox.clone());
+                let tasks = vec![AbortOnDropHandle::new(tokio::spawn(task))];
+                self.kinds.insert(kind.clone(), Known { tasks, ..Known::default() });
+            }
+        }
+        self.targets.send_if_modified(|known| {
+            let changed = **known != targets;
+            *known = Arc::new(targets);
+            changed
+        });
+    }
+
+    fn know_kind(&mut self, kind: &Kind, resource: Result<ApiResource, String>) {
+        let Some(known) = self.kinds.get_mut(kind) else { return };
         match resource {
             Ok(resource) => {
-                self.kind_problems.remove(&kind);
-                for scope in scopes(&self.parts.settings) {
-                    let (client, inbox) = (self.parts.client.clone(), self.parts.inbox.clone());
-                    tokio::spawn(watch::objects(client, kind.clone(), resource.clone(), scope, inbox));
-                }
-                self.kinds.insert(kind, Some(resource));
+                let Parts { client, inbox, settings, .. } = &self.parts;
+                let watches = scopes(settings).into_iter().map(|scope| {
+                    let watched = watch::Watched { kind: kind.clone(), resource: resource.clone(), scope };
+                    let watch = watch::objects(client.clone(), watched, self.targets.subscribe(), inbox.clone());
+                    AbortOnDropHandle::new(tokio::spawn(watch))
+                });
+                *known = Known { tasks: watches.collect(), resource: Some(resource), problem: None };
             }
             Err(problem) => {
                 tracing::warn!(kind = %kind, problem, "kind cannot be watched");
-                self.kind_problems.insert(kind, problem);
+                known.problem = Some(problem);
             }
         }
     }
@@ -284,6 +323,7 @@ impl Loop {
             self.note_trouble(server.clone(), problem.clone());
         }
         let at = self.parts.clock.now();
+        self.compare_clocks(at, &round.clocks);
         let mut entries = Vec::new();
         let workloads: Vec<Arc<Workload>> = self.policies.workloads().values().cloned().collect();
         for workload in &workloads {
@@ -294,8 +334,24 @@ impl Loop {
         // Not what a policy names: a tenant's policy for a kind that nobody may list must not take agents out of service.
         let ready = if self.view.has_pods() { Ok(()) } else { Err("pods have not been listed yet".to_owned()) };
         self.publish(at, ready);
-        let pause = self.parts.settings.interval.max(round.took * QUIET);
+        // Who follows only keeps its forecast warm: one agent on each node must not be a multiple of all queries.
+        let least = if matches!(self.leadership, Leadership::Theirs(_)) { FOLLOWING } else { Duration::ZERO };
+        let pause = self.parts.settings.interval.max(round.took * QUIET).max(least);
         self.next_round = Some(Instant::now() + pause);
+    }
+
+    /// A clock that is off, here or there, makes ages and the past wrong: it is said, and what can be is judged without it.
+    fn compare_clocks(&mut self, at: Timestamp, clocks: &BTreeMap<String, i64>) {
+        for (server, theirs) in clocks {
+            let off = Seconds::new((at.0 - theirs) as f64 / 1000.0).unwrap_or_else(|| Timestamp(*theirs).since(at));
+            let problem = (off > CLOCK_OFF).then(|| {
+                format!(
+                    "this agent's clock and that of {server} are {} apart: synchronise both machines' clocks (NTP), then restart the agent",
+                    explain::span(off)
+                )
+            });
+            self.note_trouble(format!("clock against {server}"), problem);
+        }
     }
 
     /// Takes one workload's decision, where everything that it needs is there, and something to decide.
@@ -361,7 +417,7 @@ impl Loop {
 
     fn why_undecided(&self, workload: &Workload, known: bool) -> Option<String> {
         let target = &workload.target;
-        if let Some(problem) = self.kind_problems.get(&target.kind) {
+        if let Some(problem) = self.kinds.get(&target.kind).and_then(|known| known.problem.as_ref()) {
             return Some(problem.clone());
         }
         if known {
@@ -394,8 +450,8 @@ impl Loop {
                 code = decision.reason.code(), writes = %writes, because = explain::sentence(decision), "decided");
         }
         let write = decision.verb != Verb::Hold && writes == Writes::Own && breaches.is_empty();
-        if write && let (Some(object), Some(Some(resource))) = (self.view.object(target), self.kinds.get(&target.kind))
-        {
+        let resource = self.kinds.get(&target.kind).and_then(|known| known.resource.as_ref());
+        if write && let (Some(object), Some(resource)) = (self.view.object(target), resource) {
             tracked.writing = true;
             let job = WriteJob {
                 writer: self.parts.writer.clone(),
@@ -463,11 +519,11 @@ impl Loop {
             explain::span(STAND_DOWN)
         );
         tracing::warn!(workload = %target, note, "standing down");
-        if let Some(Some(resource)) = self.kinds.get(&target.kind) {
+        if let Some(resource) = self.kinds.get(&target.kind).and_then(|known| known.resource.as_ref()) {
             let (events, resource, target, object) =
                 (self.parts.events.clone(), resource.clone(), target.clone(), object.clone());
             let inbox = self.parts.inbox.clone();
-            tokio::spawn(async move {
+            self.writes.spawn(async move {
                 let problem =
                     act::announce(&events, &resource, (&target, &object), EventType::Warning, "StandingDown", note)
                         .await;

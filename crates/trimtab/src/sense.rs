@@ -57,6 +57,8 @@ pub struct Round {
     pub took: Duration,
     /// What is wrong with each server that was asked, with the cure; `None` where nothing is.
     pub troubles: BTreeMap<String, Option<String>>,
+    /// The time that each server took it to be, milliseconds since 1970-01-01 UTC, where it said.
+    pub clocks: BTreeMap<String, i64>,
     /// The answers.
     pub answers: BTreeMap<(Target, Signal), Answer>,
 }
@@ -86,11 +88,13 @@ pub fn ask(sources: Sources, workloads: Vec<Arc<Workload>>, inbox: Inbox) -> Box
         let rounds = join_all(known.map(|(name, source, workloads)| ask_one(name, source, workloads))).await;
         // A server that nobody asks any more is in no trouble.
         let troubles = sources.names().into_iter().map(|name| (server(Some(name)), None)).collect();
-        let mut all = Round { requests: 0, took: Duration::ZERO, troubles, answers: BTreeMap::new() };
+        let mut all =
+            Round { requests: 0, took: Duration::ZERO, troubles, clocks: BTreeMap::new(), answers: BTreeMap::new() };
         for round in rounds {
             all.requests += round.requests;
             all.took = all.took.max(round.took);
             all.troubles.extend(round.troubles);
+            all.clocks.extend(round.clocks);
             all.answers.extend(round.answers);
         }
         inbox.send(Event::Sensed(all)).await;
@@ -116,7 +120,8 @@ async fn ask_one(name: Option<&str>, source: &Source, workloads: Vec<&Workload>)
         })
         .collect();
     let troubles = BTreeMap::from([(server(name), source_trouble(&answers))]);
-    Round { requests: round.requests, took: round.took, troubles, answers }
+    let clocks = round.server_time_ms.map(|time| (server(name), time)).into_iter().collect();
+    Round { requests: round.requests, took: round.took, troubles, clocks, answers }
 }
 
 /// What a Prometheus server is called in messages.
@@ -200,8 +205,8 @@ fn coverage(answer: &Answer, ready: Option<Replicas>) -> Coverage {
         return Coverage::Partial;
     }
     match (answer.targets, ready) {
-        // Nobody is ready to be counted.
-        (Some(_), Some(Replicas(0))) => Coverage::Partial,
+        // Nobody reports any more, or nobody is ready to be counted: what a window still gives is fading.
+        (Some(0), _) | (Some(_), Some(Replicas(0))) => Coverage::Partial,
         (Some(targets), Some(ready)) => {
             Ratio::new(f64::from(targets) / f64::from(ready.0)).map_or(Coverage::Unmeasured, Coverage::Share)
         }

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use trimtab_core::unit::Timestamp;
 use trimtab_journal::Explained;
 
-/// An agent whose loop did not complete a turn for so long is dead, whatever its process does: six missed turns of the
-/// slowest interval it may be given would be longer than any probe is patient.
+/// An agent whose loop did not complete a turn for so long is dead, whatever its process does: the slowest interval that it
+/// may be given is a minute, and a round of queries is given up long before the other half.
 const DEAD: Duration = Duration::from_secs(90);
 
 /// What the endpoints read.

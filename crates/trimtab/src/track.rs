@@ -35,6 +35,8 @@ pub(crate) struct Tracked {
     pub(crate) problem: Option<String>,
     pub(crate) writing: bool,
     pub(crate) wrote: Option<Wrote>,
+    /// The size that nobody else is to change, while we may write.
+    pub(crate) settled: Option<Settled>,
     pub(crate) standing_down: Option<Timestamp>,
     pub(crate) blocked: Option<Blocked>,
     /// Writes in a row that were refused as outdated, though the object was still at this generation.
@@ -57,7 +59,14 @@ pub(crate) enum Past {
     Done,
 }
 
-/// Our last write, until the view shows it; and after that, what makes a foreign one recognisable.
+/// A size that was there when we could write at last, or that we wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    uid: String,
+    replicas: u32,
+}
+
+/// Our last write: what tells it from a foreign one, and a view that does not show it yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Wrote {
     at: Timestamp,
@@ -103,8 +112,8 @@ impl Tracked {
     /// forgotten; what was written stays written.
     pub(crate) fn follow_query(&mut self, query: &str) {
         if self.demand_query.as_ref().is_some_and(|old| old != query) {
-            let Self { writing, wrote, standing_down, blocked, misfits, changed, .. } = std::mem::take(self);
-            *self = Self { writing, wrote, standing_down, blocked, misfits, changed, ..Self::default() };
+            let Self { writing, wrote, settled, standing_down, blocked, misfits, changed, .. } = std::mem::take(self);
+            *self = Self { writing, wrote, settled, standing_down, blocked, misfits, changed, ..Self::default() };
         }
         self.demand_query = Some(query.to_owned());
     }
@@ -116,16 +125,41 @@ impl Tracked {
         }
     }
 
-    /// Whether somebody else changed the size behind our back. Where we may not write, somebody else may, and rightly.
+    /// Whether somebody else changed the size behind our back, whether or not we ever did; says so once. Where we may not write,
+    /// somebody else may, and rightly: what is there when we may again is where we start.
     pub(crate) fn notices_somebody_else(&mut self, writes: &Writes, object: &Scalable) -> bool {
+        let now = Settled { uid: object.uid.clone(), replicas: object.replicas };
         match writes {
-            Writes::Own | Writes::Blocked { .. } => self.somebody_else_wrote(object),
-            Writes::StandingDown(_) => false,
-            Writes::Shadow | Writes::NotOptedIn | Writes::OtherAgent(_) | Writes::NotRecorded => {
-                self.wrote = None;
+            // What a write of ours does is shown before its answer is here.
+            Writes::Own | Writes::Blocked { .. } if self.writing => false,
+            Writes::Own | Writes::Blocked { .. } => {
+                let foreign = self.settled.as_ref().is_some_and(|settled| {
+                    settled.uid == now.uid && settled.replicas != now.replicas && !self.is_ours(object)
+                });
+                self.settled = Some(now);
+                foreign
+            }
+            // While nobody knows who may write, whoever does is not an agent of ours.
+            Writes::OtherAgent(None) => false,
+            Writes::StandingDown(_) | Writes::OtherAgent(Some(_)) => {
+                self.settled = Some(now);
+                false
+            }
+            Writes::Shadow | Writes::NotOptedIn | Writes::NotRecorded => {
+                self.settled = None;
                 false
             }
         }
+    }
+
+    /// Whether our last write explains the size: it was done, or the view does not show it yet, or nobody knows and it was not.
+    fn is_ours(&self, object: &Scalable) -> bool {
+        self.wrote.as_ref().is_some_and(|wrote| {
+            object.uid == wrote.uid
+                && (object.generation < wrote.generation
+                    || object.replicas == wrote.replicas
+                    || wrote.or == Some(object.replicas))
+        })
     }
 
     /// What follows from how a write ended.
@@ -163,20 +197,6 @@ impl Tracked {
             Blocked { until: at.after(wait), wait, why }
         });
         self.changed = Some(Changed { at: decided, from, to, outcome });
-    }
-
-    /// Whether somebody else changed the size since we last wrote it. Forgets our write then, so that it is said once.
-    fn somebody_else_wrote(&mut self, object: &Scalable) -> bool {
-        let foreign = self.wrote.as_ref().is_some_and(|wrote| {
-            object.uid == wrote.uid
-                && object.generation >= wrote.generation
-                && object.replicas != wrote.replicas
-                && wrote.or != Some(object.replicas)
-        });
-        if foreign {
-            self.wrote = None;
-        }
-        foreign
     }
 
     /// Whether there is something to decide: nothing of ours is under way, and something is new, or it is time.
@@ -218,7 +238,6 @@ mod tests {
         Scalable {
             uid: "u".into(),
             generation,
-            resource_version: "1".into(),
             replicas,
             selector: Selector::default(),
             mode_label: Some("own".into()),
@@ -232,9 +251,18 @@ mod tests {
         Written { outcome, at: AT, from: Replicas(4), to: Replicas(6), uid: "u".into(), seen: 7, generation }
     }
 
+    /// Sees 4 replicas at generation 7, while it may write.
+    fn watching() -> Tracked {
+        let mut tracked = Tracked::default();
+        assert!(!tracked.notices_somebody_else(&Writes::Own, &object(7, 4)), "the first look");
+        tracked
+    }
+
     #[test]
     fn a_size_that_is_not_ours_is_noticed_once() {
-        let mut tracked = Tracked::default();
+        let mut tracked = watching();
+        tracked.writing = true;
+        assert!(!tracked.notices_somebody_else(&Writes::Own, &object(8, 6)), "our write, before its answer");
         tracked.end_write(ended(Outcome::Committed), AT);
         assert!(!tracked.notices_somebody_else(&Writes::Own, &object(7, 4)), "the view is behind");
         assert!(!tracked.notices_somebody_else(&Writes::Own, &object(9, 6)), "a rollout is no change of size");
@@ -243,18 +271,26 @@ mod tests {
     }
 
     #[test]
+    fn a_size_that_somebody_sets_is_noticed_though_we_never_wrote() {
+        assert!(watching().notices_somebody_else(&Writes::Own, &object(8, 10)));
+        let mut tracked = watching();
+        assert!(!tracked.notices_somebody_else(&Writes::OtherAgent(None), &object(8, 10)));
+        assert!(tracked.notices_somebody_else(&Writes::Own, &object(8, 10)), "also while no agent was chosen");
+        let mut tracked = watching();
+        tracked.notices_somebody_else(&Writes::StandingDown(AT), &object(8, 10));
+        assert!(tracked.notices_somebody_else(&Writes::Own, &object(9, 3)), "and again after it stood down");
+    }
+
+    #[test]
     fn an_object_created_anew_under_the_same_name_is_another_one() {
-        let mut tracked = Tracked::default();
-        tracked.end_write(ended(Outcome::Committed), AT);
         let anew = Scalable { uid: "v".into(), ..object(9, 2) };
-        assert!(!tracked.notices_somebody_else(&Writes::Own, &anew));
+        assert!(!watching().notices_somebody_else(&Writes::Own, &anew));
     }
 
     #[test]
     fn who_may_not_write_notices_nobody() {
-        for writes in [Writes::Shadow, Writes::NotOptedIn, Writes::OtherAgent(None)] {
-            let mut tracked = Tracked::default();
-            tracked.end_write(ended(Outcome::Committed), AT);
+        for writes in [Writes::Shadow, Writes::NotOptedIn, Writes::OtherAgent(Some("b".into()))] {
+            let mut tracked = watching();
             assert!(!tracked.notices_somebody_else(&writes, &object(9, 5)));
             assert!(
                 !tracked.notices_somebody_else(&Writes::Own, &object(9, 5)),
@@ -266,7 +302,7 @@ mod tests {
     #[test]
     fn our_own_write_of_unknown_outcome_is_not_somebody_elses() {
         for (generation, replicas, foreign) in [(8, 6, false), (7, 4, false), (8, 4, false), (8, 5, true)] {
-            let mut tracked = Tracked::default();
+            let mut tracked = watching();
             tracked.end_write(ended(Outcome::Unknown("no answer".into())), AT);
             let noticed = tracked.notices_somebody_else(&Writes::Own, &object(generation, replicas));
             assert_eq!(noticed, foreign, "{replicas} replicas at generation {generation}");
@@ -302,17 +338,15 @@ mod tests {
 
     #[test]
     fn another_query_forgets_demand_and_keeps_what_was_written() {
-        let mut tracked = Tracked::default();
+        let mut tracked = watching();
         tracked.follow_query("a");
         tracked.ordinal = 9;
-        tracked.writing = true;
         tracked.standing_down = Some(AT);
         tracked.end_write(ended(Outcome::Committed), AT);
-        tracked.writing = true;
         tracked.follow_query("a");
         assert_eq!(tracked.ordinal, 9);
         tracked.follow_query("b");
-        assert_eq!((tracked.ordinal, tracked.writing, tracked.standing_down), (0, true, Some(AT)));
+        assert_eq!((tracked.ordinal, tracked.standing_down), (0, Some(AT)));
         assert!(tracked.notices_somebody_else(&Writes::Own, &object(9, 5)), "our write is remembered");
     }
 

@@ -22,8 +22,6 @@ pub struct Scalable {
     pub uid: String,
     /// `metadata.generation`: raised by every change of the spec, whoever makes it.
     pub generation: i64,
-    /// `metadata.resourceVersion`.
-    pub resource_version: String,
     /// `spec.replicas`.
     pub replicas: u32,
     /// Which pods are its own.
@@ -64,6 +62,16 @@ pub enum Change<K, V> {
 
 /// A pod's namespace and name.
 pub type PodName = (String, String);
+
+/// What a watch looks at: a namespace, or `None` for all of them.
+pub type Scope = Option<String>;
+
+/// Objects by the watch that tells them: each lists and forgets its own.
+type Objects = BTreeMap<(Kind, Scope), Shelf<Target, Scalable>>;
+
+fn covers(scope: &Scope, namespace: &str) -> bool {
+    scope.as_ref().is_none_or(|scope| scope == namespace)
+}
 
 /// What one watch listed and keeps up to date.
 #[derive(Debug)]
@@ -115,23 +123,22 @@ struct Count {
 /// The index.
 #[derive(Debug)]
 pub struct View {
-    objects: BTreeMap<Kind, Shelf<Target, Scalable>>,
-    /// Pods by the scope of their watch: a namespace, or `None` for all of them.
-    pods: BTreeMap<Option<String>, Shelf<PodName, Pod>>,
-    listed_kinds: BTreeSet<Kind>,
-    listed_pods: BTreeSet<Option<String>>,
+    objects: Objects,
+    pods: BTreeMap<Scope, Shelf<PodName, Pod>>,
+    listed_objects: BTreeSet<(Kind, Scope)>,
+    listed_pods: BTreeSet<Scope>,
     counts: BTreeMap<Target, Count>,
     starts: BTreeMap<Target, VecDeque<Seconds>>,
 }
 
 impl View {
-    /// An empty index, of pods watched in these scopes: namespaces, or `None` for all.
+    /// An empty index, of what is watched in these scopes.
     #[must_use]
-    pub fn new(pod_scopes: impl IntoIterator<Item = Option<String>>) -> Self {
+    pub fn new(pod_scopes: impl IntoIterator<Item = Scope>) -> Self {
         Self {
             objects: BTreeMap::new(),
             pods: pod_scopes.into_iter().map(|scope| (scope, Shelf::new())).collect(),
-            listed_kinds: BTreeSet::new(),
+            listed_objects: BTreeSet::new(),
             listed_pods: BTreeSet::new(),
             counts: BTreeMap::new(),
             starts: BTreeMap::new(),
@@ -139,11 +146,12 @@ impl View {
     }
 
     /// A watch on objects of one kind speaks.
-    pub fn apply_object(&mut self, kind: &Kind, change: Change<Target, Scalable>) {
+    pub fn apply_object(&mut self, kind: &Kind, scope: &Scope, change: Change<Target, Scalable>) {
+        let watch = (kind.clone(), scope.clone());
         if matches!(change, Change::Listed) {
-            self.listed_kinds.insert(kind.clone());
+            self.listed_objects.insert(watch.clone());
         }
-        let shelf = self.objects.entry(kind.clone()).or_insert_with(Shelf::new);
+        let shelf = self.objects.entry(watch).or_insert_with(Shelf::new);
         for (target, before) in shelf.apply(change) {
             let now = shelf.items.get(&target);
             if now.map(|object| &object.selector) != before.as_ref().map(|object| &object.selector) {
@@ -155,8 +163,16 @@ impl View {
         }
     }
 
+    /// A kind is no longer watched.
+    pub fn forget(&mut self, kind: &Kind) {
+        self.objects.retain(|(watched, _), _| watched != kind);
+        self.listed_objects.retain(|(watched, _)| watched != kind);
+        self.counts.retain(|target, _| target.kind != *kind);
+        self.starts.retain(|target, _| target.kind != *kind);
+    }
+
     /// A watch on pods speaks.
-    pub fn apply_pod(&mut self, scope: &Option<String>, change: Change<PodName, Pod>) {
+    pub fn apply_pod(&mut self, scope: &Scope, change: Change<PodName, Pod>) {
         if matches!(change, Change::Listed) {
             self.listed_pods.insert(scope.clone());
         }
@@ -183,11 +199,9 @@ impl View {
     /// Whether everything that this target needs has been listed once.
     #[must_use]
     pub fn knows(&self, target: &Target) -> bool {
-        self.listed_kinds.contains(&target.kind)
-            && self.pods.keys().any(|scope| {
-                scope.as_ref().is_none_or(|namespace| *namespace == target.namespace)
-                    && self.listed_pods.contains(scope)
-            })
+        let objects = |scope: &Scope| self.listed_objects.contains(&(target.kind.clone(), scope.clone()));
+        let mut scopes = self.pods.keys().filter(|scope| covers(scope, &target.namespace));
+        scopes.any(|scope| self.listed_pods.contains(scope) && objects(scope))
     }
 
     /// Whether all pods that are watched have been listed once.
@@ -199,13 +213,13 @@ impl View {
     /// Whether the namespace is one of those that are watched.
     #[must_use]
     pub fn watches(&self, namespace: &str) -> bool {
-        self.pods.keys().any(|scope| scope.as_ref().is_none_or(|scope| scope == namespace))
+        self.pods.keys().any(|scope| covers(scope, namespace))
     }
 
     /// The object, where it exists.
     #[must_use]
     pub fn object(&self, target: &Target) -> Option<&Scalable> {
-        self.objects.get(&target.kind)?.items.get(target)
+        object(&self.objects, target)
     }
 
     /// The replicas of `target` as they are at `at`, where it exists and everything is known.
@@ -213,7 +227,7 @@ impl View {
         if !self.knows(target) {
             return None;
         }
-        let object = self.objects.get(&target.kind)?.items.get(target)?;
+        let object = object(&self.objects, target)?;
         let count = self.counts.entry(target.clone()).or_insert_with(|| count(&self.pods, target, &object.selector));
         if !self.starts.contains_key(target) {
             let starts = known_starts(&self.pods, target, &object.selector);
@@ -228,21 +242,17 @@ impl View {
             rolling_out: object.rolling_out,
         })
     }
+}
 
-    /// How many pods are held in memory.
-    #[must_use]
-    pub fn pods(&self) -> usize {
-        self.pods.values().map(|shelf| shelf.items.len()).sum()
-    }
+fn object<'a>(objects: &'a Objects, target: &Target) -> Option<&'a Scalable> {
+    [Some(target.namespace.clone()), None]
+        .into_iter()
+        .find_map(|scope| objects.get(&(target.kind.clone(), scope))?.items.get(target))
 }
 
 /// Targets in `namespace` whose selector takes these labels.
-fn owners(
-    objects: &BTreeMap<Kind, Shelf<Target, Scalable>>,
-    namespace: &str,
-    labels: &BTreeMap<String, String>,
-) -> Vec<Target> {
-    let in_namespace = |(kind, shelf): (&Kind, &'_ Shelf<Target, Scalable>)| {
+fn owners(objects: &Objects, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Target> {
+    let in_namespace = |((kind, _), shelf): (&(Kind, Scope), &'_ Shelf<Target, Scalable>)| {
         let first = Target { namespace: namespace.to_owned(), kind: kind.clone(), name: String::new() };
         let items = shelf.items.range(first..).take_while(|(target, _)| target.namespace == namespace);
         items
@@ -254,20 +264,20 @@ fn owners(
 }
 
 fn own_pods<'a>(
-    pods: &'a BTreeMap<Option<String>, Shelf<PodName, Pod>>,
+    pods: &'a BTreeMap<Scope, Shelf<PodName, Pod>>,
     target: &'a Target,
     selector: &'a Selector,
 ) -> impl Iterator<Item = &'a Pod> {
     let first = (target.namespace.clone(), String::new());
     pods.iter()
-        .filter(|(scope, _)| scope.as_ref().is_none_or(|namespace| *namespace == target.namespace))
+        .filter(|(scope, _)| covers(scope, &target.namespace))
         .flat_map(move |(_, shelf)| shelf.items.range(first.clone()..))
         .take_while(|((namespace, _), _)| *namespace == target.namespace)
         .map(|(_, pod)| pod)
         .filter(|pod| selector.matches(&pod.labels))
 }
 
-fn count(pods: &BTreeMap<Option<String>, Shelf<PodName, Pod>>, target: &Target, selector: &Selector) -> Count {
+fn count(pods: &BTreeMap<Scope, Shelf<PodName, Pod>>, target: &Target, selector: &Selector) -> Count {
     let mut count = Count { ready: 0, starting: Vec::new() };
     for pod in own_pods(pods, target, selector).filter(|pod| !pod.leaving) {
         if pod.ready.is_some() {
@@ -287,7 +297,7 @@ fn start_up(now: &Pod, before: Option<&Pod>) -> Option<Seconds> {
 
 /// The start-up times that pods tell which were ready before the watch began.
 fn known_starts(
-    pods: &BTreeMap<Option<String>, Shelf<PodName, Pod>>,
+    pods: &BTreeMap<Scope, Shelf<PodName, Pod>>,
     target: &Target,
     selector: &Selector,
 ) -> VecDeque<Seconds> {
@@ -323,7 +333,6 @@ mod tests {
         Scalable {
             uid: "u".into(),
             generation: 1,
-            resource_version: "1".into(),
             replicas,
             selector: Selector::from_iter([("app", "web")]),
             mode_label: None,
@@ -344,9 +353,9 @@ mod tests {
     fn listed(pods: &[(&str, Pod)]) -> View {
         let mut view = View::new([None]);
         let target = shop();
-        view.apply_object(&target.kind, Change::Listing);
-        view.apply_object(&target.kind, Change::Is(target.clone(), object(3)));
-        view.apply_object(&target.kind, Change::Listed);
+        view.apply_object(&target.kind, &None, Change::Listing);
+        view.apply_object(&target.kind, &None, Change::Is(target.clone(), object(3)));
+        view.apply_object(&target.kind, &None, Change::Listed);
         view.apply_pod(&None, Change::Listing);
         for (pod_name, pod) in pods {
             view.apply_pod(&None, Change::Is(name(pod_name), pod.clone()));
@@ -359,14 +368,34 @@ mod tests {
     fn there_is_no_fleet_before_everything_was_listed() {
         let mut view = View::new([None]);
         let target = shop();
-        view.apply_object(&target.kind, Change::Listing);
-        view.apply_object(&target.kind, Change::Is(target.clone(), object(3)));
+        view.apply_object(&target.kind, &None, Change::Listing);
+        view.apply_object(&target.kind, &None, Change::Is(target.clone(), object(3)));
         assert_eq!(view.fleet(&target, AT), None);
-        view.apply_object(&target.kind, Change::Listed);
+        view.apply_object(&target.kind, &None, Change::Listed);
         assert_eq!(view.fleet(&target, AT), None, "pods are not listed yet");
         view.apply_pod(&None, Change::Listing);
         view.apply_pod(&None, Change::Listed);
         assert_eq!(view.fleet(&target, AT).unwrap().desired, Replicas(3));
+    }
+
+    #[test]
+    fn a_namespace_that_is_listed_anew_takes_nothing_from_another() {
+        let scopes = ["shop", "pay"].map(|namespace| Some(namespace.to_owned()));
+        let mut view = View::new(scopes.clone());
+        let targets: [Target; 2] = ["shop/deployment/web".parse().unwrap(), "pay/deployment/web".parse().unwrap()];
+        let list = |view: &mut View, number: usize| {
+            let (scope, target) = (&scopes[number], &targets[number]);
+            view.apply_object(&target.kind, scope, Change::Listing);
+            view.apply_object(&target.kind, scope, Change::Is(target.clone(), object(3)));
+            view.apply_object(&target.kind, scope, Change::Listed);
+            view.apply_pod(scope, Change::Listing);
+            view.apply_pod(scope, Change::Listed);
+        };
+        list(&mut view, 0);
+        assert!(view.knows(&targets[0]) && !view.knows(&targets[1]), "only one was listed yet");
+        list(&mut view, 1);
+        list(&mut view, 0);
+        assert!(targets.iter().all(|target| view.fleet(target, AT).is_some()));
     }
 
     #[test]

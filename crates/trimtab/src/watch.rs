@@ -7,7 +7,7 @@
 
 use crate::config::{Kind, Target};
 use crate::inbox::{Event, Inbox};
-use crate::view::{Change, Pod, Scalable};
+use crate::view::{Change, Pod, Scalable, Scope};
 use crate::words;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -20,8 +20,10 @@ use kube::error::DiscoveryError;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch as channel;
 use tokio::time::Instant;
 use trimtab_core::unit::Seconds;
 use trimtab_core::unit::Timestamp;
@@ -41,10 +43,12 @@ struct SlimSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SlimStatus {
-    replicas: Option<u32>,
-    updated_replicas: Option<u32>,
-    current_revision: Option<String>,
-    update_revision: Option<String>,
+    /// Left out where it is 0.
+    #[serde(default)]
+    replicas: u32,
+    /// Left out where it is 0.
+    #[serde(default)]
+    updated_replicas: u32,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -112,37 +116,56 @@ pub async fn resolve(client: &Client, kind: &Kind) -> Result<ApiResource, KindEr
         .ok_or_else(|| KindError::Unknown(kind.clone()))
 }
 
-/// Watches objects of one kind in one namespace, or in all, for as long as the process lives.
+/// What a watch on objects is about.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The kind, as policies name it.
+    pub kind: Kind,
+    /// How the API server calls it.
+    pub resource: ApiResource,
+    /// Where.
+    pub scope: Scope,
+}
+
+/// Watches objects of one kind for as long as the task lives; `targets` are those whose size matters.
 #[must_use]
 pub fn objects(
     client: Client,
-    kind: Kind,
-    resource: ApiResource,
-    namespace: Option<String>,
+    watched: Watched,
+    mut targets: channel::Receiver<Arc<BTreeSet<Target>>>,
     inbox: Inbox,
 ) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let what = format!("{} in {}", resource.plural, scope(namespace.as_deref()));
-        let api = api_of(client.clone(), namespace.as_deref(), &resource);
+        let Watched { kind, resource, scope } = watched;
+        let what = format!("{} in {}", resource.plural, place(scope.as_deref()));
+        let api = api_of(client.clone(), scope.as_deref(), &resource);
         let mut watch = Watch::start(api, watcher::Config::default(), what, inbox.clone());
         let mut scales = Scales::new(client, kind.clone(), resource, inbox.clone());
+        scales.wanted = Arc::clone(&targets.borrow_and_update());
         loop {
             let changes = tokio::select! {
                 event = watch.next() => match event {
                     watcher::Event::Init => {
-                        scales.forget().await;
+                        scales.named.clear();
                         vec![Change::Listing]
                     }
-                    watcher::Event::InitDone => vec![Change::Listed],
+                    watcher::Event::InitDone => {
+                        scales.forget_others().await;
+                        vec![Change::Listed]
+                    }
                     watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
                         scales.is(object).await.into_iter().collect()
                     }
                     watcher::Event::Delete(object) => vec![scales.gone(&object).await],
                 },
+                Ok(()) = targets.changed() => {
+                    scales.wanted = Arc::clone(&targets.borrow_and_update());
+                    scales.again().await
+                }
                 () = scales.due() => scales.again().await,
             };
             for change in changes {
-                inbox.send(Event::Object { kind: kind.clone(), change }).await;
+                inbox.send(Event::Object { kind: kind.clone(), scope: scope.clone(), change }).await;
             }
         }
     })
@@ -152,7 +175,7 @@ pub fn objects(
 #[must_use]
 pub fn pods(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let what = format!("pods in {}", scope(namespace.as_deref()));
+        let what = format!("pods in {}", place(namespace.as_deref()));
         let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
         let api = api_of(client, namespace.as_deref(), &resource);
         let mut watch = Watch::start(api, watcher::Config::default(), what, inbox.clone());
@@ -173,7 +196,7 @@ pub fn pods(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxFutur
 #[must_use]
 pub fn policies(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let what = format!("configmaps labelled {POLICY_LABEL} in {}", scope(namespace.as_deref()));
+        let what = format!("configmaps labelled {POLICY_LABEL} in {}", place(namespace.as_deref()));
         let api: Api<ConfigMap> = match &namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
@@ -261,24 +284,23 @@ where
     }
 }
 
-/// Sizes of objects that only their `scale` subresource tells: it is read when their spec has changed, and again, ever less
-/// often, where that fails.
+/// Sizes of objects that only their `scale` subresource tells: it is read for targets alone, when their spec has changed, and
+/// again, ever less often, where that fails. Until then what it said before is what is known.
 struct Scales {
     client: Client,
     kind: Kind,
     resource: ApiResource,
     inbox: Inbox,
-    known: BTreeMap<Target, Known>,
-    failed: BTreeMap<Target, Scaled>,
+    wanted: Arc<BTreeSet<Target>>,
+    /// What was named since the last listing began.
+    named: BTreeSet<Target>,
+    known: BTreeMap<Target, Scalable>,
+    /// Those whose scale is not read: nobody wants it, or it could not be.
+    unread: BTreeMap<Target, Scaled>,
+    /// Those of them that are in trouble.
+    failed: BTreeSet<Target>,
     wait: Duration,
     due: Instant,
-}
-
-/// What the scale said of an object's generation.
-struct Known {
-    generation: Option<i64>,
-    replicas: u32,
-    selector: Selector,
 }
 
 type Scaled = Object<SlimSpec, SlimStatus>;
@@ -290,98 +312,132 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 impl Scales {
     fn new(client: Client, kind: Kind, resource: ApiResource, inbox: Inbox) -> Self {
-        let (known, failed) = (BTreeMap::new(), BTreeMap::new());
-        Self { client, kind, resource, inbox, known, failed, wait: FIRST_WAIT, due: Instant::now() }
+        Self {
+            client,
+            kind,
+            resource,
+            inbox,
+            wanted: Arc::default(),
+            named: BTreeSet::new(),
+            known: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            wait: FIRST_WAIT,
+            due: Instant::now(),
+        }
     }
 
     async fn is(&mut self, object: Scaled) -> Option<Change<Target, Scalable>> {
         let target = target(&self.kind, &object.metadata);
+        self.named.insert(target.clone());
         let size = match (object.spec.replicas, &object.spec.selector) {
             (Some(replicas), Some(selector)) if self.resource.group == "apps" => {
                 Selector::try_from(selector.clone()).map(|selector| (replicas, selector)).map_err(|e| e.to_string())
+            }
+            _ if !self.wanted.contains(&target) => {
+                self.unread.insert(target, object);
+                return None;
             }
             _ => self.size(&target, &object).await,
         };
         match size {
             Ok((replicas, selector)) => {
-                if self.failed.remove(&target).is_some() {
-                    self.tell(&target, None).await;
+                self.unread.remove(&target);
+                self.end_trouble(&target).await;
+                let scalable = self.scalable(&object, replicas, selector);
+                if self.resource.group != "apps" {
+                    self.known.insert(target.clone(), scalable.clone());
                 }
-                let deployment =
-                    (self.resource.group.as_str(), self.resource.plural.as_str()) == ("apps", "deployments");
-                let metadata = &object.metadata;
-                let scalable = Scalable {
-                    uid: metadata.uid.clone().unwrap_or_default(),
-                    generation: metadata.generation.unwrap_or_default(),
-                    resource_version: metadata.resource_version.clone().unwrap_or_default(),
-                    replicas,
-                    selector,
-                    mode_label: object.labels().get(MODE_LABEL).cloned(),
-                    rolling_out: object.status.as_ref().is_some_and(|status| rolling_out(status, deployment)),
-                };
                 Some(Change::Is(target, scalable))
             }
             Err(problem) => {
-                self.tell(&target, Some(problem)).await;
+                self.inbox.send(Event::Trouble { what: target.to_string(), problem: Some(problem) }).await;
                 if self.failed.is_empty() {
                     self.wait = FIRST_WAIT;
                     self.due = Instant::now() + self.wait;
                 }
-                self.failed.insert(target, object);
-                None
+                self.failed.insert(target.clone());
+                self.unread.insert(target.clone(), object);
+                // Its generation is the one that it was read at: a decision on it is refused, should it have changed.
+                self.known.get(&target).cloned().map(|known| Change::Is(target, known))
             }
+        }
+    }
+
+    fn scalable(&self, object: &Scaled, replicas: u32, selector: Selector) -> Scalable {
+        let metadata = &object.metadata;
+        let counts_updated = self.resource.group == "apps" && self.resource.plural != "replicasets";
+        let rolling_out = |status: &SlimStatus| counts_updated && status.updated_replicas < status.replicas;
+        Scalable {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            replicas,
+            selector,
+            mode_label: object.labels().get(MODE_LABEL).cloned(),
+            rolling_out: object.status.as_ref().is_some_and(rolling_out),
         }
     }
 
     async fn gone(&mut self, object: &Scaled) -> Change<Target, Scalable> {
         let target = target(&self.kind, &object.metadata);
         self.known.remove(&target);
-        if self.failed.remove(&target).is_some() {
-            self.tell(&target, None).await;
-        }
+        self.unread.remove(&target);
+        self.end_trouble(&target).await;
         Change::Gone(target)
     }
 
-    /// Resolves when a scale that could not be read is to be read again.
+    /// Resolves when scales that could not be read are to be read again.
     async fn due(&self) {
         if self.failed.is_empty() { std::future::pending().await } else { tokio::time::sleep_until(self.due).await }
     }
 
-    /// Reads those scales again.
+    /// Reads what is wanted and was not read.
     async fn again(&mut self) -> Vec<Change<Target, Scalable>> {
         let mut changes = Vec::new();
-        for object in self.failed.values().cloned().collect::<Vec<_>>() {
+        let wanted = Arc::clone(&self.wanted);
+        for object in self
+            .unread
+            .iter()
+            .filter(|(target, _)| wanted.contains(*target))
+            .map(|(_, object)| object.clone())
+            .collect::<Vec<_>>()
+        {
             changes.extend(self.is(object).await);
+        }
+        for target in self.failed.iter().filter(|target| !wanted.contains(*target)).cloned().collect::<Vec<_>>() {
+            self.end_trouble(&target).await;
         }
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
         self.due = Instant::now() + self.wait;
         changes
     }
 
-    /// Everything is about to be listed anew.
-    async fn forget(&mut self) {
-        self.known.clear();
-        for target in std::mem::take(&mut self.failed).into_keys() {
-            self.tell(&target, None).await;
+    /// A listing has ended: what it did not name is gone.
+    async fn forget_others(&mut self) {
+        self.known.retain(|target, _| self.named.contains(target));
+        self.unread.retain(|target, _| self.named.contains(target));
+        for target in self.failed.difference(&self.named).cloned().collect::<Vec<_>>() {
+            self.end_trouble(&target).await;
         }
     }
 
     async fn size(&mut self, target: &Target, object: &Scaled) -> Result<(u32, Selector), String> {
-        let generation = object.metadata.generation;
-        if let Some(known) = self.known.get(target).filter(|known| known.generation == generation) {
+        let (uid, generation) = (object.uid().unwrap_or_default(), object.metadata.generation.unwrap_or_default());
+        if let Some(known) = self.known.get(target).filter(|known| (&known.uid, known.generation) == (&uid, generation))
+        {
             return Ok((known.replicas, known.selector.clone()));
         }
-        let (replicas, selector) = read_scale(&self.client, &self.resource, target).await?;
-        self.known.insert(target.clone(), Known { generation, replicas, selector: selector.clone() });
-        Ok((replicas, selector))
+        read_scale(&self.client, &self.resource, target).await
     }
 
-    async fn tell(&self, target: &Target, problem: Option<String>) {
-        self.inbox.send(Event::Trouble { what: target.to_string(), problem }).await;
+    async fn end_trouble(&mut self, target: &Target) {
+        if self.failed.remove(target) {
+            self.inbox.send(Event::Trouble { what: target.to_string(), problem: None }).await;
+        }
     }
 }
 
-fn scope(namespace: Option<&str>) -> String {
+fn place(namespace: Option<&str>) -> String {
     namespace.map_or_else(|| "all namespaces".to_owned(), |namespace| format!("namespace {namespace}"))
 }
 
@@ -437,20 +493,6 @@ async fn read_scale(client: &Client, resource: &ApiResource, target: &Target) ->
     Ok((u32::try_from(replicas).unwrap_or_default(), pairs.into_iter().collect()))
 }
 
-fn rolling_out(status: &SlimStatus, deployment: bool) -> bool {
-    let revisions_differ = match (&status.current_revision, &status.update_revision) {
-        (Some(current), Some(update)) => current != update,
-        _ => false,
-    };
-    let old_pods_left = match (status.replicas, status.updated_replicas) {
-        (Some(all), Some(updated)) => updated < all,
-        // Zero is left out of what the API server writes; other kinds never count.
-        (Some(all), None) => deployment && all > 0,
-        _ => false,
-    };
-    revisions_differ || old_pods_left
-}
-
 /// A pod that loses its readiness sooner after the kubelet took it is held for one that never had it. Conditions have seconds.
 const READY_AT_ONCE: Seconds = Seconds::whole(2);
 
@@ -481,6 +523,20 @@ mod tests {
     use serde_json::json;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn kind() -> Kind {
+        Kind { resource: "rollouts".into(), group: Some("argoproj.io".into()) }
+    }
+
+    fn resource() -> ApiResource {
+        ApiResource {
+            group: "argoproj.io".into(),
+            version: "v1alpha1".into(),
+            api_version: "argoproj.io/v1alpha1".into(),
+            kind: "Rollout".into(),
+            plural: "rollouts".into(),
+        }
+    }
 
     fn rollout(generation: i64, resource_version: &str) -> serde_json::Value {
         json!({
@@ -535,23 +591,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_scale_that_could_not_be_read_is_read_again_and_then_only_when_the_spec_changed() {
         let scales = Arc::new(AtomicUsize::new(0));
-        let kind = Kind { resource: "rollouts".into(), group: Some("argoproj.io".into()) };
-        let resource = ApiResource {
-            group: "argoproj.io".into(),
-            version: "v1alpha1".into(),
-            api_version: "argoproj.io/v1alpha1".into(),
-            kind: "Rollout".into(),
-            plural: "rollouts".into(),
-        };
         let (inbox, mut events) = Inbox::new();
-        let watching = tokio::spawn(objects(api_server(&scales), kind, resource, None, inbox));
+        let target = Target { namespace: "shop".into(), kind: kind(), name: "web".into() };
+        let targets = channel::Sender::new(Arc::new(BTreeSet::from([target])));
+        let watched = Watched { kind: kind(), resource: resource(), scope: None };
+        let watching = tokio::spawn(objects(api_server(&scales), watched, targets.subscribe(), inbox));
         let mut seen = Vec::new();
-        while seen.last().is_none_or(|what| what != "is 3") {
+        while seen.last().is_none_or(|what| what != "is 2") {
             seen.push(match events.recv().await.unwrap() {
                 Event::Trouble { what, problem } => format!("{what} is in trouble: {}", problem.is_some()),
                 Event::Object { change: Change::Is(_, object), .. } => {
                     assert_eq!((object.replicas, object.rolling_out), (4, false));
-                    format!("is {}", object.resource_version)
+                    format!("is {}", object.generation)
                 }
                 Event::Object { change, .. } => format!("{change:?}"),
                 other => panic!("{other:?}"),
@@ -560,18 +611,24 @@ mod tests {
         watching.abort();
         let (trouble, over) =
             ("shop/rollouts.argoproj.io/web is in trouble: true", "shop/rollouts.argoproj.io/web is in trouble: false");
-        assert_eq!(seen, ["Listing", trouble, "Listed", trouble, over, "is 1", "is 2", "is 3"]);
+        assert_eq!(seen, ["Listing", trouble, "Listed", trouble, over, "is 1", "is 1", "is 2"]);
         assert_eq!(scales.load(Ordering::SeqCst), 4, "two failed; one for each spec, none for the status");
     }
 
-    #[test]
-    fn only_a_deployment_that_counts_no_updated_replica_has_none() {
-        let status = |updated_replicas| SlimStatus { replicas: Some(4), updated_replicas, ..SlimStatus::default() };
-        assert!(rolling_out(&status(None), true) && rolling_out(&status(Some(3)), true));
-        assert!(!rolling_out(&status(Some(4)), true));
-        assert!(!rolling_out(&status(None), false), "a ReplicaSet never counts them");
-        let moving =
-            SlimStatus { current_revision: Some("a".into()), update_revision: Some("b".into()), ..status(None) };
-        assert!(rolling_out(&moving, false));
+    #[tokio::test]
+    async fn a_rollout_lasts_until_all_replicas_are_updated() {
+        let (inbox, _events) = Inbox::new();
+        let client = api_server(&Arc::default());
+        let rolling_out = |plural: &str, updated: u32| {
+            let resource = ApiResource { group: "apps".into(), plural: plural.into(), ..resource() };
+            let status = SlimStatus { replicas: 4, updated_replicas: updated };
+            let object = Object { status: Some(status), ..Object::new("web", &resource, SlimSpec::default()) };
+            let scales = Scales::new(client.clone(), kind(), resource, inbox.clone());
+            scales.scalable(&object, 4, Selector::default()).rolling_out
+        };
+        for plural in ["deployments", "statefulsets"] {
+            assert!(rolling_out(plural, 0) && rolling_out(plural, 3) && !rolling_out(plural, 4), "{plural}");
+        }
+        assert!(!rolling_out("replicasets", 0), "they never count");
     }
 }

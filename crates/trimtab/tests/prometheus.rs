@@ -462,6 +462,9 @@ async fn a_prometheus_that_is_gone_is_named_without_secrets() {
     }
 }
 
+/// What `VictoriaMetrics` answers to an expression that it does not understand (its issue 6413).
+const VICTORIA: &str = r#"{"status":"error","errorType":"422","error":"unknown func \"typo\""}"#;
+
 /// A server that is no Prometheus, and one that does things that Prometheus does only on a bad day.
 async fn stranger() -> (String, JoinHandle<()>) {
     use axum::http::{HeaderMap, StatusCode};
@@ -487,6 +490,7 @@ async fn stranger() -> (String, JoinHandle<()>) {
         .route("/guarded/api/v1/query", axum::routing::post(guarded))
         .route("/huge/api/v1/query", axum::routing::post(async || vec![b' '; 5 << 20].into_response()))
         .route("/hung/api/v1/query", axum::routing::post(async || std::future::pending::<String>().await))
+        .route("/compatible/api/v1/query", axum::routing::post(async || (StatusCode::UNPROCESSABLE_ENTITY, VICTORIA)))
         .route(
             "/starting/api/v1/query",
             axum::routing::post(async || (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")),
@@ -517,6 +521,17 @@ async fn what_is_no_prometheus_is_named_with_the_cure() {
         let absence = absence(path).await.to_string();
         assert!(absence.contains(expected), "{path}: {absence}");
     }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_bad_query_is_no_outage_whatever_the_server_calls_it() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (url, serving) = stranger().await;
+    let source = Source::new(SourceConfig::new(format!("{url}/compatible"))).unwrap();
+    let (_, answers) = ask(&source, &["typo(up)"]).await;
+    let Err(Absence::BadQuery { message }) = &answers[0].value else { panic!("{:?}", answers[0].value) };
+    assert!(message.contains("unknown func"), "{message}");
     serving.abort();
 }
 

@@ -113,6 +113,16 @@ mod tests {
     }
 
     #[test]
+    fn the_better_of_two_spreads_more_evenly_than_chance() {
+        let most = |balance| {
+            let seen = picks(balance, 300);
+            ["a", "b", "c"].map(|url| seen.iter().filter(|pick| *pick == url).count()).into_iter().max()
+        };
+        assert!(most(Balance::PowerOfTwo) <= Some(103), "{:?}", most(Balance::PowerOfTwo));
+        assert!(most(Balance::Random) > Some(103), "{:?}", most(Balance::Random));
+    }
+
+    #[test]
     fn random_reaches_all_and_is_seeded() {
         let seen = picks(Balance::Random, 100);
         assert_eq!(seen, picks(Balance::Random, 100));

@@ -35,8 +35,6 @@ impl fmt::Debug for Secret {
 pub enum Credentials {
     /// Not at all, or by the user and password in the URL.
     None,
-    /// A bearer token.
-    Bearer(Secret),
     /// A bearer token in a file, read for every round because tokens of service accounts rotate.
     BearerFile(PathBuf),
     /// A user and a password.
@@ -336,7 +334,7 @@ mod tests {
         let not_pem = directory.path().join("ca.pem");
         std::fs::write(&not_pem, "nothing").unwrap();
         let errors = errors(SourceConfig {
-            credentials: Credentials::Bearer(Secret::new("t".to_owned())),
+            credentials: Credentials::BearerFile(directory.path().join("token")),
             headers: BTreeMap::from([("X Bad".to_owned(), Secret::new("v".to_owned()))]),
             ca_file: Some(not_pem.clone()),
             identity_file: Some(directory.path().join("missing.pem")),

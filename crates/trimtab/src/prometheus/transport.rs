@@ -68,7 +68,6 @@ impl Server {
     async fn authorize(&self, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder, Absence> {
         Ok(match &self.parts.credentials {
             Credentials::None => request,
-            Credentials::Bearer(token) => request.bearer_auth(token.reveal()),
             Credentials::Basic { user, password } => request.basic_auth(user, Some(password.reveal())),
             Credentials::BearerFile(path) => {
                 let token = tokio::fs::read_to_string(path).await.map_err(|error| Absence::NoCredentials {
@@ -108,9 +107,12 @@ impl Server {
         }
         match wire::read(body) {
             Ok(reply) if reply.success == Some(true) && status.is_success() => Ok(reply),
-            Ok(reply) => Err(match reply.error_type.as_str() {
-                "bad_data" | "execution" => Absence::BadQuery { message: shorten(&reply.error, MAX_MESSAGE) },
-                "timeout" | "canceled" => self.timed_out(),
+            Ok(reply) => Err(match (reply.error_type.as_str(), status.as_u16()) {
+                // The status says it too, where the type is the server's own: VictoriaMetrics writes "422".
+                ("bad_data" | "execution", _) | (_, 400 | 422) => {
+                    Absence::BadQuery { message: shorten(&reply.error, MAX_MESSAGE) }
+                }
+                ("timeout" | "canceled", _) => self.timed_out(),
                 _ => self.refused(status, format!("{} {}", reply.error_type, shorten(&reply.error, MAX_MESSAGE))),
             }),
             Err(WireError::TooManySeries) => Err(Absence::TooLarge { limit: "10000 series" }),
