@@ -35,8 +35,8 @@ struct RawBounds {
 impl Bounds {
     /// The bounds, or `None` unless `1 <= min <= max`.
     #[must_use]
-    pub fn new(min: Replicas, max: Replicas) -> Option<Self> {
-        (Replicas(1) <= min && min <= max).then_some(Self { min, max })
+    pub const fn new(min: Replicas, max: Replicas) -> Option<Self> {
+        if 1 <= min.0 && min.0 <= max.0 { Some(Self { min, max }) } else { None }
     }
 
     /// The least.

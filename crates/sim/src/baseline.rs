@@ -36,7 +36,7 @@ impl Hpa {
         }
         self.synced = Some(at);
         let wanted = if (ratio - 1.0).abs() <= TOLERANCE { desired.0 } else { whole(f64::from(of.0) * ratio) };
-        self.wanted.push_back((at, wanted.clamp(BOUNDS.0, BOUNDS.1)));
+        self.wanted.push_back((at, wanted.clamp(BOUNDS.min().0, BOUNDS.max().0)));
         while self.wanted.front().is_some_and(|(when, _)| at.since(*when) > DOWN_WINDOW) {
             self.wanted.pop_front();
         }
@@ -245,5 +245,5 @@ pub fn oracle(capacity: RequestsPerSecond, target: Seconds, workload: &Workload)
 fn meets(capacity: RequestsPerSecond, rate: f64, target: Seconds) -> Replicas {
     let rate = RequestsPerSecond::new(rate).unwrap_or_default();
     let enough = |replicas: &u32| queue::exceeds(Replicas(*replicas), rate, capacity, target) <= Ratio::percent(1);
-    Replicas((BOUNDS.0..BOUNDS.1).find(enough).unwrap_or(BOUNDS.1))
+    Replicas((BOUNDS.min().0..BOUNDS.max().0).find(enough).unwrap_or(BOUNDS.max().0))
 }

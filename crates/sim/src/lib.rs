@@ -5,6 +5,7 @@
 //! nothing here knows how it thinks, and it sees nothing here but what a controller in a cluster sees.
 
 pub mod baseline;
+pub mod contest;
 pub mod law;
 pub mod run;
 pub mod service;

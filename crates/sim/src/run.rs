@@ -1,16 +1,20 @@
 //! A controller in charge of a service, tick by tick, and what came of it.
 
 use crate::law::Law;
-use crate::service::{INTERVAL, Observed, Service};
+use crate::service::{Grade, INTERVAL, Observed, Service};
 use crate::workload::Workload;
 use std::collections::{BTreeMap, VecDeque};
 use trimtab_core::invariant::{self, Breach};
+use trimtab_core::policy::Bounds;
 use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, Policy, State, Verb, backfill, decide};
 
 /// The benchmark's least and most replicas.
-pub const BOUNDS: (u32, u32) = (1, 60);
+pub const BOUNDS: Bounds = match Bounds::new(Replicas(1), Replicas(60)) {
+    Some(bounds) => bounds,
+    None => panic!("they are in order"),
+};
 
 /// How a run is made.
 #[derive(Clone, Debug)]
@@ -78,6 +82,23 @@ pub struct Score {
     pub requests: u64,
     /// The most requests that waited at a tick.
     pub largest_backlog: usize,
+    /// What happened in each interval.
+    pub rows: Vec<Row>,
+}
+
+/// One interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Row {
+    /// The true rate.
+    pub rate: RequestsPerSecond,
+    /// Replicas when it ended, before the decision there.
+    pub replicas: u32,
+    /// Those of them that were ready.
+    pub ready: u32,
+    /// 99th percentile of what ended in it.
+    pub p99: Option<Seconds>,
+    /// What became of its requests.
+    pub grade: Grade,
 }
 
 impl Score {
@@ -110,10 +131,14 @@ pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(
             let demand = (scenario.fault)(tick, fresh(per_second(&observed, scenario.tick)));
             let p99 = interval.map_or(observed.p99(), |interval| interval.p99);
             let snapshot = snapshot(at, demand, p99, &service, replicas, &scenario.law);
+            if let Some(interval) = interval {
+                let ready = snapshot.fleet.ready.0;
+                score.rows.push(Row { rate: *rate, replicas, ready, p99: interval.p99, grade: Grade::default() });
+            }
             let capacity = scenario.tick.get() * f64::from(snapshot.fleet.ready.0.max(1));
             let busy = Ratio::new(observed.busy.get() / capacity).unwrap_or_default();
             let wanted = controller(&Look { snapshot, busy, interval });
-            let to = wanted.0.clamp(BOUNDS.0, BOUNDS.1);
+            let to = wanted.clamp(BOUNDS.min(), BOUNDS.max()).0;
             let to = scenario.ramp.map_or(to, |most| ramp(&mut moves, most, at, replicas, to));
             score.churn += u64::from(to.abs_diff(replicas));
             replicas = to;
@@ -123,7 +148,10 @@ pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(
     }
     service.drain();
     score.largest_backlog = service.largest_backlog();
-    for grade in service.grades().values() {
+    for (interval, grade) in service.grades() {
+        if let Some(row) = usize::try_from(*interval).ok().and_then(|interval| score.rows.get_mut(interval)) {
+            row.grade = *grade;
+        }
         score.violations += u64::from(grade.violates());
         score.requests += grade.requests;
         score.slow += grade.slow;
@@ -133,18 +161,18 @@ pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(
 }
 
 /// trimtab itself, started with the workload's past; `watch` sees every decision, with the invariants that it broke.
-pub fn trimtab<'a>(
-    policy: &'a Policy,
+pub fn trimtab<W: FnMut(&Snapshot, &Decision, Vec<Breach>)>(
+    policy: Policy,
     workload: &Workload,
-    mut watch: impl FnMut(&Snapshot, &Decision, Vec<Breach>) + 'a,
-) -> impl FnMut(&Look) -> Replicas + 'a {
+    mut watch: W,
+) -> impl FnMut(&Look) -> Replicas + use<W> {
     let mut state = State::default();
     let past: Vec<(Timestamp, RequestsPerSecond)> =
         workload.history.iter().rev().zip(0_i64..).map(|(rate, ago)| (Timestamp(-30_000 * ago), *rate)).collect();
-    backfill(policy, &mut state, None, &past.into_iter().rev().collect::<Vec<_>>());
+    backfill(&policy, &mut state, None, &past.into_iter().rev().collect::<Vec<_>>());
     move |look| {
-        let decision = decide(policy, &mut state, &look.snapshot);
-        let breaches = invariant::breaches(policy, &look.snapshot, &decision);
+        let decision = decide(&policy, &mut state, &look.snapshot);
+        let breaches = invariant::breaches(&policy, &look.snapshot, &decision);
         watch(&look.snapshot, &decision, breaches);
         if decision.verb == Verb::Hold { look.snapshot.fleet.desired } else { decision.to }
     }
@@ -155,7 +183,7 @@ fn first_size(workload: &Workload) -> u32 {
     let first = workload.rates.first().copied().unwrap_or_default().get();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is clamped")]
     let size = (first / 35.0).ceil() as u32;
-    size.clamp(BOUNDS.0, BOUNDS.1)
+    Replicas(size).clamp(BOUNDS.min(), BOUNDS.max()).0
 }
 
 fn per_second(observed: &Observed, span: Seconds) -> RequestsPerSecond {

@@ -64,6 +64,24 @@ impl Shape {
         }
     }
 
+    /// The published trace of this shape (trace seed 1).
+    #[must_use]
+    pub fn published(self) -> Workload {
+        let text = match self {
+            Self::Diurnal => include_str!("../workloads/diurnal.csv"),
+            Self::WeekdayWeekend => include_str!("../workloads/weekday_weekend.csv"),
+            Self::Sawtooth => include_str!("../workloads/sawtooth.csv"),
+            Self::FlashCrowd => include_str!("../workloads/flash_crowd.csv"),
+            Self::MultiBurst => include_str!("../workloads/multi_burst.csv"),
+            Self::RealWeek => include_str!("../workloads/real_week.csv"),
+            Self::Wikipedia => include_str!("../workloads/wikipedia.csv"),
+        };
+        match Workload::read(text) {
+            Ok(workload) => workload,
+            Err(malformed) => unreachable!("{}: {malformed}", self.name()),
+        }
+    }
+
     /// Rows, rows of them that are past, and the season in intervals (0: none).
     fn frame(self) -> (usize, usize, usize) {
         match self {

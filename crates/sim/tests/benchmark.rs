@@ -1,57 +1,41 @@
 //! The present decision on the seven workloads of the benchmark, and under metrics that lie.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails loudly, and prints what it measures")]
+#![expect(clippy::print_stdout, reason = "a test prints what it measures")]
 
-use std::path::Path;
 use trimtab_core::invariant::Breach;
-use trimtab_core::policy::{Bounds, Capacity, Objective, Policy};
 use trimtab_core::snapshot::{Absence, Coverage, Reading, Sample, Snapshot};
-use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds};
+use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds};
 use trimtab_core::{Decision, Verb};
 
+use trimtab_sim::contest::{Contender, hold, policy};
 use trimtab_sim::run::{self, Scenario, Score};
+use trimtab_sim::shape::Shape;
 use trimtab_sim::workload::Workload;
 
 const SEEDS: u64 = 3;
 
-fn policy() -> Policy {
-    Policy {
-        replicas: Bounds::new(Replicas(1), Replicas(60)).unwrap(),
-        objective: Objective { latency: Seconds::new(0.2).unwrap(), misses: Ratio::permille(5) },
-        capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
-        protect: Vec::new(),
-        stabilization: Seconds::whole(300),
-    }
-}
-
 /// trimtab in charge; no invariant may break.
 fn run(workload: &Workload, scenario: &Scenario, mut watch: impl FnMut(&Snapshot, &Decision)) -> Score {
-    let policy = policy();
     let watched = |snapshot: &Snapshot, decision: &Decision, breaches: Vec<Breach>| {
         assert_eq!(breaches, vec![], "{decision:?}");
         watch(snapshot, decision);
     };
-    run::run(workload, scenario, &mut run::trimtab(&policy, workload, watched))
-}
-
-fn workload(name: &str) -> Workload {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(format!("{name}.csv"));
-    Workload::read(&std::fs::read_to_string(path).unwrap()).unwrap()
+    run::run(workload, scenario, &mut run::trimtab(policy(scenario), workload, watched))
 }
 
 /// Violation rate, replica-hours and churn, mean of the seeds.
-fn mean(name: &str) -> (f64, f64, f64) {
+fn mean(shape: Shape) -> (f64, f64, f64) {
     let scores: Vec<Score> =
-        (1..=SEEDS).map(|seed| run(&workload(name), &Scenario::benchmark(seed), |_, _| {})).collect();
+        (1..=SEEDS).map(|seed| run(&shape.published(), &Scenario::benchmark(seed), |_, _| {})).collect();
     let mean = |of: fn(&Score) -> f64| scores.iter().map(of).sum::<f64>() / SEEDS as f64;
     (mean(Score::rate), mean(|score| score.replica_hours), mean(|score| score.churn as f64))
 }
 
 #[test]
 fn the_seven_workloads_are_served_right_and_calmly() {
-    let names = ["diurnal", "weekday_weekend", "sawtooth", "flash_crowd", "multi_burst", "real_week", "wikipedia"];
     let mut all = (0.0, 0.0, 0.0);
-    for name in names {
-        let (violations, hours, churn) = mean(name);
+    for shape in Shape::ALL {
+        let (violations, hours, churn) = mean(shape);
+        let name = shape.name();
         println!("{name:16} violations {violations:.4}  replica-hours {hours:.2}  churn {churn:.0}");
         all = (all.0 + violations / 7.0, all.1 + hours / 7.0, all.2 + churn / 7.0);
     }
@@ -66,7 +50,8 @@ fn the_seven_workloads_are_served_right_and_calmly() {
 fn the_same_seed_gives_the_same_decisions() {
     let decisions = || {
         let mut all: Vec<Decision> = Vec::new();
-        let score = run(&workload("flash_crowd"), &Scenario::benchmark(7), |_, decision| all.push(decision.clone()));
+        let score =
+            run(&Shape::FlashCrowd.published(), &Scenario::benchmark(7), |_, decision| all.push(decision.clone()));
         (all, score)
     };
     assert_eq!(decisions(), decisions());
@@ -105,7 +90,7 @@ fn metrics_that_lie_remove_no_replica() {
     for (name, fault) in faults {
         let mut tick = 0;
         let mut removed = Vec::new();
-        run(&workload("diurnal"), &Scenario { fault, ..Scenario::benchmark(1) }, |snapshot, decision| {
+        run(&Shape::Diurnal.published(), &Scenario { fault, ..Scenario::benchmark(1) }, |snapshot, decision| {
             if LYING.contains(&tick) && decision.verb == Verb::ScaleDown {
                 removed.push((snapshot.at, decision.from, decision.to));
             }
@@ -113,4 +98,38 @@ fn metrics_that_lie_remove_no_replica() {
         });
         assert_eq!(removed, vec![], "{name}");
     }
+}
+
+#[test]
+fn the_published_figures_come_out_again() {
+    let workloads: Vec<Workload> = Shape::ALL.map(Shape::published).to_vec();
+    let contenders = [Contender::Gate, Contender::StaticFloor, Contender::PurePredictive];
+    let outcomes = hold(&workloads, &contenders, 1..=1, &Scenario::benchmark(0), &|| {});
+    assert_eq!(outcomes.len(), 7 * 3);
+    for (number, shape) in Shape::ALL.into_iter().enumerate() {
+        for contender in contenders {
+            let own: Vec<&Score> = outcomes
+                .iter()
+                .filter(|outcome| outcome.workload == number && outcome.contender == contender)
+                .map(|outcome| &outcome.score)
+                .collect();
+            let hours = own.iter().map(|score| score.replica_hours).sum::<f64>() / own.len() as f64;
+            let (_, published) = contender.published(shape).unwrap();
+            let name = contender.name();
+            assert!((hours / published - 1.0).abs() < 0.03, "{name} on {}: {hours} against {published}", shape.name());
+        }
+    }
+}
+
+#[test]
+fn generated_shapes_are_as_hard_as_the_published_ones() {
+    let mean = |workloads: Vec<Workload>| {
+        let outcomes = hold(&workloads, &[Contender::Gate], 1..=1, &Scenario::benchmark(0), &|| {});
+        let of = |of: fn(&Score) -> f64| outcomes.iter().map(|outcome| of(&outcome.score)).sum::<f64>() / 7.0;
+        (of(Score::rate), of(|score| score.replica_hours))
+    };
+    let (published, generated) =
+        (mean(Shape::ALL.map(Shape::published).to_vec()), mean(Shape::ALL.map(|it| it.generate(2)).to_vec()));
+    assert!((generated.0 / published.0 - 1.0).abs() < 0.4, "violations {generated:?} against {published:?}");
+    assert!((generated.1 / published.1 - 1.0).abs() < 0.05, "replica-hours {generated:?} against {published:?}");
 }

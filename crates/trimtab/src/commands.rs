@@ -22,7 +22,7 @@ pub struct Printed {
 }
 
 impl Printed {
-    const fn done(text: String) -> Self {
+    pub(crate) const fn done(text: String) -> Self {
         Self { text, code: 0 }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod agent;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use trimtab::cli::{Cli, Command};
 use trimtab::commands::{self, Printed};
-use trimtab::{agent, telemetry};
+use trimtab::{agent, bench, telemetry};
 
 /// Exit code of wrong usage or configuration, and of data or an API that cannot be reached.
 const FAILED: u8 = 3;
@@ -38,6 +38,7 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
         Command::Explain(command) => runtime.block_on(commands::explain(&command)),
         Command::Replay(command) => commands::replay(&command),
         Command::Lint(command) => commands::lint(&command),
+        Command::Bench(command) => bench::bench(&command),
         Command::Schema => Ok(Printed { text: format!("{}\n", trimtab::config::schema()), code: 0 }),
     }
 }
