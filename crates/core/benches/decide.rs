@@ -17,10 +17,15 @@ fn main() {
 fn policy() -> Policy {
     Policy {
         replicas: Bounds::new(Replicas(1), Replicas(2_000)).unwrap(),
-        objective: Objective { latency: Seconds::new(0.2).unwrap(), misses: Ratio::new(0.005).unwrap() },
+        objective: Objective {
+            latency: Seconds::new(0.2).unwrap(),
+            misses: Ratio::new(0.005).unwrap(),
+            window: Objective::WINDOW,
+        },
         capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
         protect: Vec::new(),
         stabilization: Seconds::whole(300),
+        ramp: None,
     }
 }
 
@@ -36,6 +41,7 @@ fn snapshot(tick: u32, replicas: u32) -> Snapshot {
         demand: Reading::Fresh(sample),
         capacity: Reading::Missing(Absence::NotConfigured),
         latency: Reading::Missing(Absence::NotConfigured),
+        utilization: Reading::Missing(Absence::NotConfigured),
         protected: BTreeMap::new(),
         fleet: Fleet {
             desired: Replicas(replicas),

@@ -16,6 +16,10 @@ pub struct Policy {
     pub protect: Vec<Protection>,
     /// Scale-down stabilization window: a replica goes only when none of this span would have kept it.
     pub stabilization: Seconds,
+    /// The largest net change of replicas, either way, within any half-minute that whoever carries decisions out lets
+    /// through; `None` is unlimited.
+    #[serde(default)]
+    pub ramp: Option<Replicas>,
 }
 
 /// Least and most replicas; `1 <= min <= max` holds by construction.
@@ -70,8 +74,22 @@ impl From<Bounds> for RawBounds {
 pub struct Objective {
     /// The 99th percentile that is promised.
     pub latency: Seconds,
-    /// The share of half-minute windows that may miss it.
+    /// The share of windows that may miss it.
     pub misses: Ratio,
+    /// How long one window is.
+    #[serde(default = "window")]
+    pub window: Seconds,
+}
+
+impl Objective {
+    /// The length of a window where nobody says another: long enough for the hundreds of requests that a 99th
+    /// percentile needs, short enough that a bad minute is not averaged away.
+    pub const WINDOW: Seconds = Seconds::whole(30);
+}
+
+/// Policies that were recorded before they named a window meant this one.
+const fn window() -> Seconds {
+    Objective::WINDOW
 }
 
 /// What one replica can serve at full use.

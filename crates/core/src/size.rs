@@ -69,7 +69,11 @@ mod tests {
     use crate::unit::Seconds;
 
     fn replicas(demand: f64, misses: f64, latency: f64) -> Size {
-        let objective = Objective { latency: Seconds::new(latency).unwrap(), misses: Ratio::new(misses).unwrap() };
+        let objective = Objective {
+            latency: Seconds::new(latency).unwrap(),
+            misses: Ratio::new(misses).unwrap(),
+            window: Objective::WINDOW,
+        };
         size(&objective, RequestsPerSecond::whole(50), RequestsPerSecond::new(demand).unwrap())
     }
 

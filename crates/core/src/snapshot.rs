@@ -19,10 +19,18 @@ pub struct Snapshot {
     pub capacity: Reading<RequestsPerSecond>,
     /// The latency that the objective is about (a 99th percentile).
     pub latency: Reading<Seconds>,
+    /// The share of the time since the last look that the ready replicas were busy.
+    #[serde(default = "nobody_measures")]
+    pub utilization: Reading<Ratio>,
     /// What is to be protected downstream, by the name that the policy gives it.
     pub protected: BTreeMap<String, Reading<Level>>,
     /// The replicas as the API server reports them.
     pub fleet: Fleet,
+}
+
+/// Snapshots that were recorded before they told utilization did not have it.
+const fn nobody_measures() -> Reading<Ratio> {
+    Reading::Missing(Absence::NotConfigured)
 }
 
 /// A measured value, or why there is none.

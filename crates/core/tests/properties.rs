@@ -66,29 +66,44 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
         reading(RequestsPerSecond::new),
         reading(RequestsPerSecond::new),
         reading(Seconds::new),
+        reading(Ratio::new),
         prop::option::of(reading(Level::new)),
         fleet(),
     )
-        .prop_map(|(demand, capacity, latency, database, fleet)| Snapshot {
+        .prop_map(|(demand, capacity, latency, utilization, database, fleet)| Snapshot {
             at: Timestamp(0),
             demand,
             capacity,
             latency,
+            utilization,
             protected: database.map(|level| ("db".to_owned(), level)).into_iter().collect(),
             fleet,
         })
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    (1_u32..50, 0_u32..150, 0.001..2.0, 0.0001..0.2, prop::option::of(1.0..200.0), 0.0..900.0, any::<bool>()).prop_map(
-        |(min, more, latency, misses, declared, stabilization, protect)| Policy {
+    (
+        1_u32..50,
+        0_u32..150,
+        0.001..2.0,
+        0.0001..0.2,
+        prop::option::of(1.0..200.0),
+        0.0..900.0,
+        any::<bool>(),
+        prop::option::of(1_u32..50),
+    )
+        .prop_map(|(min, more, latency, misses, declared, stabilization, protect, ramp)| Policy {
             replicas: Bounds::new(Replicas(min), Replicas(min + more)).unwrap(),
-            objective: Objective { latency: Seconds::new(latency).unwrap(), misses: Ratio::new(misses).unwrap() },
+            objective: Objective {
+                latency: Seconds::new(latency).unwrap(),
+                misses: Ratio::new(misses).unwrap(),
+                window: Objective::WINDOW,
+            },
             capacity: declared.and_then(RequestsPerSecond::new).map_or(Capacity::Measured, Capacity::Declared),
             protect: if protect { vec![Protection { name: "db".into(), limit: Level::whole(250) }] } else { vec![] },
             stabilization: Seconds::new(stabilization).unwrap(),
-        },
-    )
+            ramp: ramp.map(Replicas),
+        })
 }
 
 /// Runs the snapshots in turn, each so many seconds after the last.
@@ -112,6 +127,7 @@ fn steady(demand: f64, desired: u32) -> Snapshot {
         demand: Reading::Fresh(sample(RequestsPerSecond::new(demand).unwrap())),
         capacity: Reading::Missing(Absence::NotConfigured),
         latency: Reading::Missing(Absence::NotConfigured),
+        utilization: Reading::Missing(Absence::NotConfigured),
         protected: BTreeMap::new(),
         fleet: Fleet {
             desired: Replicas(desired),
@@ -127,10 +143,15 @@ fn steady(demand: f64, desired: u32) -> Snapshot {
 fn plain(max: u32) -> Policy {
     Policy {
         replicas: Bounds::new(Replicas(1), Replicas(max)).unwrap(),
-        objective: Objective { latency: Seconds::new(0.2).unwrap(), misses: Ratio::new(0.005).unwrap() },
+        objective: Objective {
+            latency: Seconds::new(0.2).unwrap(),
+            misses: Ratio::new(0.005).unwrap(),
+            window: Objective::WINDOW,
+        },
         capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
         protect: Vec::new(),
         stabilization: Seconds::whole(300),
+        ramp: None,
     }
 }
 

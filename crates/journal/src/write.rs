@@ -421,10 +421,11 @@ mod tests {
     fn record(state: &mut State, ordinal: u64) -> Entry {
         let policy = Policy {
             replicas: Bounds::new(Replicas(1), Replicas(9)).unwrap(),
-            objective: Objective { latency: Seconds::whole(1), misses: Ratio::percent(1) },
+            objective: Objective { latency: Seconds::whole(1), misses: Ratio::percent(1), window: Objective::WINDOW },
             capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
             protect: Vec::new(),
             stabilization: Seconds::whole(300),
+            ramp: None,
         };
         let fleet = Fleet {
             desired: Replicas(3),
@@ -439,6 +440,7 @@ mod tests {
             demand: Reading::Missing(Absence::NoSeries),
             capacity: Reading::Missing(Absence::NotConfigured),
             latency: Reading::Missing(Absence::NotConfigured),
+            utilization: Reading::Missing(Absence::NotConfigured),
             protected: BTreeMap::new(),
             fleet,
         };

@@ -2,13 +2,14 @@
 
 use crate::baseline::{self, Controller, Gate, Published};
 use crate::run::{self, BOUNDS, Scenario, Score};
+use crate::service::INTERVAL;
 use crate::shape::Shape;
 use crate::workload::Workload;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use trimtab_core::Policy;
 use trimtab_core::policy::{Capacity, Objective};
-use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds};
+use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds};
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +75,7 @@ impl Contender {
     pub fn tick(self, asked: Seconds) -> Seconds {
         match self {
             Self::Trimtab | Self::CpuHpa | Self::Keda => asked,
-            Self::Gate | Self::StaticFloor | Self::PurePredictive | Self::Oracle => crate::service::INTERVAL,
+            Self::Gate | Self::StaticFloor | Self::PurePredictive | Self::Oracle => INTERVAL,
         }
     }
 
@@ -97,10 +98,11 @@ impl Contender {
 pub fn policy(scenario: &Scenario) -> Policy {
     Policy {
         replicas: BOUNDS,
-        objective: Objective { latency: scenario.law.target, misses: Ratio::permille(5) },
+        objective: Objective { latency: scenario.law.target, misses: Ratio::permille(5), window: INTERVAL },
         capacity: Capacity::Declared(scenario.law.capacity),
         protect: Vec::new(),
         stabilization: Seconds::whole(300),
+        ramp: scenario.ramp.map(Replicas),
     }
 }
 

@@ -129,14 +129,15 @@ pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(
             let interval =
                 (left == 0).then(|| Interval { number, rate: per_second(&whole, INTERVAL), p99: whole.p99() });
             let demand = (scenario.fault)(tick, fresh(per_second(&observed, scenario.tick)));
-            let p99 = interval.map_or(observed.p99(), |interval| interval.p99);
-            let snapshot = snapshot(at, demand, p99, &service, replicas, &scenario.law);
+            // A percentile is known of whole intervals alone, as in the benchmark.
+            let p99 = interval.and_then(|interval| interval.p99);
+            let capacity = scenario.tick.get() * (service.ready() as f64).max(1.0);
+            let busy = Ratio::new(observed.busy.get() / capacity).unwrap_or_default();
+            let snapshot = snapshot(at, (demand, p99, busy), &service, replicas, &scenario.law);
             if let Some(interval) = interval {
                 let ready = snapshot.fleet.ready.0;
                 score.rows.push(Row { rate: *rate, replicas, ready, p99: interval.p99, grade: Grade::default() });
             }
-            let capacity = scenario.tick.get() * f64::from(snapshot.fleet.ready.0.max(1));
-            let busy = Ratio::new(observed.busy.get() / capacity).unwrap_or_default();
             let wanted = controller(&Look { snapshot, busy, interval });
             let to = wanted.clamp(BOUNDS.min(), BOUNDS.max()).0;
             let to = scenario.ramp.map_or(to, |most| ramp(&mut moves, most, at, replicas, to));
@@ -196,8 +197,7 @@ fn fresh<T>(value: T) -> Reading<T> {
 
 fn snapshot(
     at: Timestamp,
-    demand: Reading<RequestsPerSecond>,
-    p99: Option<Seconds>,
+    (demand, p99, busy): (Reading<RequestsPerSecond>, Option<Seconds>, Ratio),
     service: &Service,
     replicas: u32,
     law: &Law,
@@ -208,6 +208,7 @@ fn snapshot(
         demand,
         capacity: Reading::Missing(Absence::NotConfigured),
         latency: p99.map_or(Reading::Missing(Absence::NoSeries), fresh),
+        utilization: fresh(busy),
         protected: BTreeMap::new(),
         fleet: Fleet {
             desired: Replicas(replicas),

@@ -235,10 +235,15 @@ mod tests {
     fn first_look() -> Decision {
         let policy = Policy {
             replicas: Bounds::new(Replicas(1), Replicas(9)).unwrap(),
-            objective: Objective { latency: Seconds::milliseconds(200), misses: Ratio::percent(1) },
+            objective: Objective {
+                latency: Seconds::milliseconds(200),
+                misses: Ratio::percent(1),
+                window: Objective::WINDOW,
+            },
             capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
             protect: Vec::new(),
             stabilization: Seconds::ZERO,
+            ramp: None,
         };
         let missing = Absence::NotYetAsked;
         let fleet = Fleet {
@@ -254,6 +259,7 @@ mod tests {
             demand: Reading::Missing(missing),
             capacity: Reading::Missing(missing),
             latency: Reading::Missing(missing),
+            utilization: Reading::Missing(missing),
             protected: BTreeMap::new(),
             fleet,
         };

@@ -381,10 +381,15 @@ mod tests {
     fn policy() -> Policy {
         Policy {
             replicas: Bounds::new(Replicas(2), Replicas(12)).unwrap(),
-            objective: Objective { latency: Seconds::new(0.2).unwrap(), misses: Ratio::new(0.005).unwrap() },
+            objective: Objective {
+                latency: Seconds::new(0.2).unwrap(),
+                misses: Ratio::new(0.005).unwrap(),
+                window: Objective::WINDOW,
+            },
             capacity: trimtab_core::policy::Capacity::Declared(RequestsPerSecond::whole(50)),
             protect: vec![Protection { name: "postgres".into(), limit: Level::whole(250) }],
             stabilization: Seconds::whole(300),
+            ramp: None,
         }
     }
 
@@ -403,6 +408,7 @@ mod tests {
                 age,
                 coverage: Coverage::Unmeasured,
             }),
+            utilization: Reading::Missing(Absence::NotConfigured),
             protected: BTreeMap::from([(
                 "postgres".to_owned(),
                 Reading::Fresh(Sample { value: Level::whole(postgres), age, coverage: Coverage::Unmeasured }),

@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use trimtab_core::invariant;
-use trimtab_core::snapshot::Snapshot;
+use trimtab_core::snapshot::{Absence, Reading, Snapshot};
 use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, Verb, backfill, decide};
 use trimtab_journal::{Entry, Outcome, Record, Refusal};
@@ -377,6 +377,7 @@ impl Loop {
                 RequestsPerSecond::new,
             ),
             latency: sense::configured(workload.queries.latency.is_some(), answer(Signal::Latency), Seconds::new),
+            utilization: Reading::Missing(Absence::NotConfigured),
             protected: workload
                 .queries
                 .protect

@@ -87,6 +87,7 @@ impl Workload {
                 age,
                 coverage: Coverage::Unmeasured,
             }),
+            utilization: Reading::Missing(Absence::NotConfigured),
             protected: BTreeMap::from([(
                 "database".to_owned(),
                 Reading::Fresh(Sample { value: Level::whole(90), age, coverage: Coverage::Unmeasured }),
@@ -119,9 +120,11 @@ fn policy(round: i64) -> Policy {
         objective: Objective {
             latency: Seconds::new(0.2).unwrap_or_default(),
             misses: Ratio::new(0.005).unwrap_or_default(),
+            window: Objective::WINDOW,
         },
         capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
         protect: vec![Protection { name: "database".into(), limit: Level::whole(100) }],
         stabilization: Seconds::whole(120),
+        ramp: None,
     }
 }

@@ -307,6 +307,7 @@ impl Reading<'_> {
             capacity,
             protect: protect.iter().map(|(protection, _)| protection.clone()).collect(),
             stabilization: stabilization?,
+            ramp: None,
         };
         let queries = Queries {
             prometheus: prometheus?,
@@ -453,7 +454,8 @@ impl Reading<'_> {
             None => Some(None),
             Some(node) => self.query(node).map(Some),
         };
-        Some((Objective { latency: Seconds::new(latency?)?, misses: misses? }, query?))
+        let (latency, misses) = (Seconds::new(latency?)?, misses?);
+        Some((Objective { latency, misses, window: Objective::WINDOW }, query?))
     }
 
     fn protect(&mut self, node: &At<Node>) -> Option<Vec<(Protection, String)>> {
