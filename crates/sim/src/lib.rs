@@ -10,4 +10,6 @@ pub mod law;
 pub mod run;
 pub mod service;
 pub mod shape;
+pub mod statistics;
+pub mod trace;
 pub mod workload;

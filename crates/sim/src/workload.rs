@@ -1,6 +1,7 @@
 //! The course of demand: a CSV with columns `t_seconds,rate`, one row for each interval; `#` begins a comment.
-//! `history_rows` in a comment says how many of the first rows are past and not graded.
+//! `history_rows` in a comment says how many of the first rows are past and not graded, `period` the length of a season in rows.
 
+use crate::trace::{Course, Gaps, Malformed, Trace};
 use trimtab_core::unit::RequestsPerSecond;
 
 /// A course of demand.
@@ -14,56 +15,23 @@ pub struct Workload {
     pub rates: Vec<RequestsPerSecond>,
 }
 
-/// What is wrong with a course.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// The line, from 1.
-    pub line: usize,
-    /// What was expected there.
-    pub expected: &'static str,
-}
-
-impl std::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "line {}: expected {}", self.line, self.expected)
-    }
-}
-
-impl std::error::Error for Malformed {}
-
 impl Workload {
-    /// Reads a course.
+    /// Reads a course of which each row is an interval.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
     pub fn read(text: &str) -> Result<Self, Malformed> {
-        let (mut history_rows, mut season) = (0, 0);
-        let mut rates = Vec::new();
-        for (number, line) in text.lines().enumerate() {
-            let wrong = |expected| Malformed { line: number + 1, expected };
-            if line.starts_with('#') {
-                let number = |name: &str| line.split_once(name).map(|(_, rest)| leading_number(rest));
-                if let Some(rows) = number("history_rows") {
-                    history_rows = rows.ok_or_else(|| wrong("a number after history_rows"))?;
-                }
-                if let Some(period) = number("period") {
-                    season = period.ok_or_else(|| wrong("a number after period"))?;
-                }
-            } else if !line.trim().is_empty() && !line.starts_with("t_seconds") {
-                let rate =
-                    line.split(',').nth(1).and_then(|rate| rate.trim().parse().ok()).and_then(RequestsPerSecond::new);
-                rates.push(rate.ok_or_else(|| wrong("t_seconds,rate with a rate of at least 0"))?);
-            }
-        }
-        if history_rows >= rates.len() {
-            return Err(Malformed { line: 1, expected: "more rows than history_rows" });
-        }
-        let graded = rates.split_off(history_rows);
-        Ok(Self { season, history: rates, rates: graded })
+        let trace = Trace::read(text.as_bytes(), Gaps::Refuse)?;
+        let number = |name: &str| {
+            let Some(note) = trace.notes.get(name) else { return Ok(0) };
+            note.parse().map_err(|_| {
+                let line = text.lines().position(|line| line.starts_with('#') && line.contains(name)).unwrap_or(0) + 1;
+                Malformed::at(line as u64, format!("expected a whole number after {name}, found `{note}`"))
+            })
+        };
+        let (history, season) = (number("history_rows")?, number("period")?);
+        trace.workload(&Course { peak: None, step: None, skip: 0, history, graded: None, season })
     }
-}
-
-/// The number that a text such as `=120 further` begins with.
-fn leading_number(rest: &str) -> Option<usize> {
-    let digits: String = rest.trim_start_matches([':', '=', ' ']).chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
 }
 
 #[cfg(test)]
@@ -80,6 +48,12 @@ mod tests {
     #[test]
     fn a_malformed_row_is_named() {
         let error = Workload::read("t_seconds,rate\n0,10\n30,-1\n").unwrap_err();
-        assert_eq!(error.to_string(), "line 3: expected t_seconds,rate with a rate of at least 0");
+        assert_eq!(error.to_string(), "line 3: expected a rate of 0 to 10000000 requests a second, found `-1`");
+    }
+
+    #[test]
+    fn a_note_that_is_no_number_is_named() {
+        let error = Workload::read("# of a day\n# period=daily\nt_seconds,rate\n0,10\n30,1\n").unwrap_err();
+        assert_eq!(error.to_string(), "line 2: expected a whole number after period, found `daily`");
     }
 }
