@@ -39,7 +39,7 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
         let policies = Policies::new(&settings, &sources.names());
         let journal = open_journal(&settings)?;
         let config = Config::infer().await.map_err(|error| {
-            let cause = words::kubeconfig(&error);
+            let cause = words::without_secrets(&error);
             anyhow!(
                 "failed to find a cluster: run inside one, or set KUBECONFIG or ~/.kube/config as for kubectl: {cause}"
             )
@@ -88,8 +88,7 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
 
 fn open_journal(settings: &cli::Run) -> anyhow::Result<Journal> {
     let bound = Bound::mebibytes(settings.journal_limit);
-    let opened = Journal::open(&settings.journal, bound)
-        .with_context(|| format!("failed to open the journal {}: see --journal", settings.journal.display()))?;
+    let opened = Journal::open(&settings.journal, bound).context("--journal")?;
     if let Some(note) = opened.note {
         tracing::warn!("{note}");
     }

@@ -8,6 +8,7 @@ use crate::report::Report;
 use crate::serve::{Past, listing, past};
 use anyhow::Context;
 use futures::future::BoxFuture;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use trimtab_core::unit::Timestamp;
 use trimtab_journal::{Filter, Reader};
@@ -94,25 +95,22 @@ fn parse<T: serde::de::DeserializeOwned>(answer: &remote::Answer) -> anyhow::Res
 /// `trimtab replay`: exit code 1 where a decision comes out differently, 4 where there is none to compare.
 pub fn replay(command: &Replay) -> anyhow::Result<Printed> {
     let path = command.journal.display();
-    let reader = Reader::open(&command.journal).with_context(|| format!("failed to open the journal {path}"))?;
+    let reader = Reader::open(&command.journal)?;
     let filter = Filter { workload: command.workload.as_ref().map(ToString::to_string), ..Filter::everything() };
-    let replay =
-        trimtab_journal::replay(&reader, &filter).with_context(|| format!("failed to read the journal {path}"))?;
+    let replay = trimtab_journal::replay(&reader, &filter).with_context(|| path.to_string())?;
     if replay.records + replay.skipped == 0 && replay.is_clean() {
         let wanted = command.workload.as_ref().map_or_else(String::new, |target| format!(" of {target}"));
-        let known = reader.workloads().with_context(|| format!("failed to read the journal {path}"))?;
+        let known = reader.workloads().with_context(|| path.to_string())?;
         let text = format!("the journal {path} has no decision{wanted}; it has some of {}\n", listing(&known));
         return Ok(Printed::not_found(text));
     }
     Ok(Printed { text: format!("{replay}\n"), code: u8::from(!replay.is_clean() || replay.records == 0) })
 }
 
-/// `trimtab lint`: exit code 1 where a file has a problem.
-pub fn lint(command: &Lint) -> anyhow::Result<Printed> {
-    let mut files = Vec::new();
-    for path in &command.files {
-        let text = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
-        files.push((path.display().to_string(), text));
-    }
-    Ok(policies::lint(&files))
+/// `trimtab lint`: exit code 1 where a file has a problem, or cannot be read.
+#[must_use]
+pub fn lint(command: &Lint) -> Printed {
+    let read = |path: &PathBuf| (path.display().to_string(), std::fs::read(path));
+    let files: Vec<_> = command.files.iter().map(read).collect();
+    policies::lint(&files)
 }

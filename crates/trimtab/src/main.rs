@@ -37,7 +37,7 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
         Command::Status(command) => runtime.block_on(commands::status(&command)),
         Command::Explain(command) => runtime.block_on(commands::explain(&command)),
         Command::Replay(command) => commands::replay(&command),
-        Command::Lint(command) => commands::lint(&command),
+        Command::Lint(command) => Ok(commands::lint(&command)),
         Command::Bench(command) => bench::bench(&command),
         Command::Schema => Ok(Printed { text: format!("{}\n", trimtab::config::schema()), code: 0 }),
     }

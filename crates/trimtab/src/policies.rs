@@ -179,29 +179,32 @@ pub fn follow_file(path: PathBuf, inbox: Inbox) -> BoxFuture<'static, ()> {
     })
 }
 
-/// What `trimtab lint` says of these files, by name and content.
+/// What `trimtab lint` says of these files, by name and content; one that cannot be read keeps the others from nothing.
 #[must_use]
-pub fn lint(files: &[(String, Vec<u8>)]) -> Printed {
+pub fn lint(files: &[(String, std::io::Result<Vec<u8>>)]) -> Printed {
     let check = |promql: &str| prometheus::check(promql, None).iter().map(ToString::to_string).collect();
     let mut loaded = config::Policies::default();
-    let mut text = String::new();
     let mut wrong = 0;
+    let mut said = Vec::new();
     for (name, content) in files {
-        let applied = loaded.apply(&Document { name, namespace: None, text: content }, &check);
-        wrong += usize::from(applied.rejected.is_some());
-        for line in applied.warnings.into_iter().chain(applied.rejected) {
-            text.push_str(&line);
-            text.push('\n');
+        match content {
+            Ok(content) => {
+                let applied = loaded.apply(&Document { name, namespace: None, text: content }, &check);
+                wrong += usize::from(applied.rejected.is_some());
+                said.extend(applied.warnings.into_iter().chain(applied.rejected));
+            }
+            Err(error) => {
+                wrong += 1;
+                said.push(format!("error: failed to read {name}: {error}"));
+            }
         }
     }
     for conflict in loaded.conflicts().values() {
         wrong += 1;
-        text.push_str("error[TT-C08]: ");
-        text.push_str(conflict);
-        text.push('\n');
+        said.push(format!("error[TT-C08]: {conflict}"));
     }
     if wrong == 0 {
-        text = format!("{text}{} workloads in {} files, no problem\n", loaded.workloads().len(), files.len());
+        said.push(format!("{} workloads in {} files, no problem", loaded.workloads().len(), files.len()));
     }
-    Printed { text, code: u8::from(wrong > 0) }
+    Printed { text: said.join("\n") + "\n", code: u8::from(wrong > 0) }
 }

@@ -58,7 +58,7 @@ async fn by_url(url: &str, path: &str) -> anyhow::Result<Answer> {
 async fn by_port_forward(source: &Source, path: &str) -> anyhow::Result<Answer> {
     let options = KubeConfigOptions { context: source.context.clone(), ..KubeConfigOptions::default() };
     let config = Config::from_kubeconfig(&options).await.map_err(|error| {
-        let cause = words::kubeconfig(&error);
+        let cause = words::without_secrets(&error);
         anyhow!("failed to read the kubeconfig: set KUBECONFIG, or name an agent with --url: {cause}")
     })?;
     let client = Client::try_from(config).context("failed to use the kubeconfig")?;

@@ -5,9 +5,10 @@
 
 use crate::cli;
 use crate::prometheus::{Credentials, Secret, Source, SourceConfig, SourceError};
+use crate::words::{chain, without_secrets};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// All sources: the first one, and the named ones.
@@ -19,40 +20,38 @@ pub struct Sources {
 
 /// What is wrong with the sources, all of it.
 #[derive(Debug, thiserror::Error)]
-pub enum SourcesError {
-    /// With one of them.
-    #[error("{}", list(.name, .problems))]
-    Source {
-        /// Which: `--prometheus-url`, or its name in the file.
-        name: String,
-        /// What.
-        problems: Vec<SourceError>,
-    },
-    /// A header that is none.
-    #[error("--prometheus-header: expected `Name: value`, got {0:?}")]
+#[error("{}", list(.0))]
+pub struct SourcesError(Vec<Problem>);
+
+/// One thing that is wrong with the sources.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    /// With one of them; the name is `--prometheus-url`, or its own in the file.
+    #[error("{name}: {}", chain(.problem))]
+    Source { name: String, problem: SourceError },
+    #[error("--prometheus-header: expected `Name: value`, got {}", shown(.0))]
     Header(String),
-    /// The file cannot be read.
-    #[error("failed to read --prometheus-sources {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("failed to read --prometheus-sources {}: {why}", .path.display())]
+    Read { path: PathBuf, why: std::io::Error },
     /// The file says something else than sources.
-    #[error("--prometheus-sources {}: {problem}", .path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Where and what.
-        problem: String,
-    },
+    #[error("--prometheus-sources {}: {why}", .path.display())]
+    Parse { path: PathBuf, why: String },
+    #[error("{name}: failed to read password_file {}: {why}", .path.display())]
+    Password { name: String, path: PathBuf, why: std::io::Error },
+    #[error("{0}: expected token_file alone, or user and password_file, or none of them")]
+    Credentials(String),
+    #[error("two sources are called {0}: give each a name of its own")]
+    Twice(String),
 }
 
-fn list(name: &str, problems: &[SourceError]) -> String {
-    let problems: Vec<String> = problems.iter().map(|problem| crate::words::chain(problem)).collect();
-    format!("{name}: {}", problems.join("; "))
+fn list(problems: &[Problem]) -> String {
+    let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    all.join("\n  ")
+}
+
+/// A header without a colon may be all secret: its beginning tells which one it was.
+fn shown(header: &str) -> String {
+    format!("`{}...`", header.chars().take(4).collect::<String>())
 }
 
 #[derive(Deserialize)]
@@ -80,21 +79,26 @@ struct Named {
 
 impl Sources {
     /// The sources that the command line and its file name. Sends nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
     pub fn new(settings: &cli::Run) -> Result<Self, SourcesError> {
-        let first = open("--prometheus-url".into(), first(settings)?)?;
+        let mut problems = Vec::new();
+        let first = open("--prometheus-url", first(settings, &mut problems), &mut problems);
         let mut named = BTreeMap::new();
-        let Some(path) = &settings.prometheus_sources else { return Ok(Self { first, named }) };
-        let text = std::fs::read(path).map_err(|source| SourcesError::Read { path: path.clone(), source })?;
-        let parse = |problem: String| SourcesError::Parse { path: path.clone(), problem };
-        let file: File = serde_saphyr::from_slice(&text).map_err(|error| parse(error.to_string()))?;
-        for source in file.sources {
+        let file = settings.prometheus_sources.as_deref();
+        for source in file.map(|path| read(path, &mut problems)).unwrap_or_default() {
             let name = source.name.clone();
-            let config = config(source).map_err(&parse)?;
-            if named.insert(name.clone(), open(name.clone(), config)?).is_some() {
-                return Err(parse(format!("two sources are called {name}")));
+            let Some(config) = config(source, &mut problems) else { continue };
+            let Some(source) = open(&name, config, &mut problems) else { continue };
+            if named.insert(name.clone(), source).is_some() {
+                problems.push(Problem::Twice(name));
             }
         }
-        Ok(Self { first, named })
+        match first {
+            Some(first) if problems.is_empty() => Ok(Self { first, named }),
+            _ => Err(SourcesError(problems)),
+        }
     }
 
     /// The source of this name, or the first one; `None` where no source has it.
@@ -110,41 +114,60 @@ impl Sources {
     }
 }
 
-fn open(name: String, config: SourceConfig) -> Result<Arc<Source>, SourcesError> {
-    Source::new(config).map(Arc::new).map_err(|problems| SourcesError::Source { name, problems })
+fn open(name: &str, config: SourceConfig, problems: &mut Vec<Problem>) -> Option<Arc<Source>> {
+    let wrong = |problem| Problem::Source { name: name.to_owned(), problem };
+    Source::new(config).map_err(|found| problems.extend(found.into_iter().map(wrong))).ok().map(Arc::new)
 }
 
-fn first(settings: &cli::Run) -> Result<SourceConfig, SourcesError> {
+/// The sources in a file.
+fn read(path: &Path, problems: &mut Vec<Problem>) -> Vec<Named> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(why) => {
+            problems.push(Problem::Read { path: path.to_owned(), why });
+            return Vec::new();
+        }
+    };
+    let parsed: Result<File, _> = serde_saphyr::from_slice(&text);
+    let wrong = |error| Problem::Parse { path: path.to_owned(), why: without_secrets(&error) };
+    parsed.map_err(|error| problems.push(wrong(error))).map(|file| file.sources).unwrap_or_default()
+}
+
+fn first(settings: &cli::Run, problems: &mut Vec<Problem>) -> SourceConfig {
     let mut headers = BTreeMap::new();
     for header in &settings.prometheus_header {
-        let (name, value) = header.split_once(':').ok_or_else(|| SourcesError::Header(header.clone()))?;
-        headers.insert(name.trim().to_owned(), Secret::new(value.trim().to_owned()));
+        match header.split_once(':') {
+            Some((name, value)) => {
+                headers.insert(name.trim().to_owned(), Secret::new(value.trim().to_owned()));
+            }
+            None => problems.push(Problem::Header(header.clone())),
+        }
     }
-    Ok(SourceConfig {
+    SourceConfig {
         credentials: settings.prometheus_token_file.clone().map_or(Credentials::None, Credentials::BearerFile),
         headers,
         ca_file: settings.prometheus_ca_file.clone(),
         ..SourceConfig::new(settings.prometheus_url.clone())
-    })
+    }
 }
 
-fn config(source: Named) -> Result<SourceConfig, String> {
-    let name = &source.name;
+fn config(source: Named, problems: &mut Vec<Problem>) -> Option<SourceConfig> {
     let credentials = match (source.token_file, source.user, source.password_file) {
         (None, None, None) => Credentials::None,
         (Some(file), None, None) => Credentials::BearerFile(file),
-        (None, Some(user), Some(file)) => {
-            let password = std::fs::read_to_string(&file)
-                .map_err(|error| format!("source {name}: failed to read password_file {}: {error}", file.display()))?;
-            Credentials::Basic { user, password: Secret::new(password.trim_end().to_owned()) }
-        }
+        (None, Some(user), Some(path)) => match std::fs::read_to_string(&path) {
+            Ok(password) => Credentials::Basic { user, password: Secret::new(password.trim_end().to_owned()) },
+            Err(why) => {
+                problems.push(Problem::Password { name: source.name, path, why });
+                return None;
+            }
+        },
         _ => {
-            return Err(format!(
-                "source {name}: expected token_file alone, or user and password_file, or none of them"
-            ));
+            problems.push(Problem::Credentials(source.name));
+            return None;
         }
     };
-    Ok(SourceConfig {
+    Some(SourceConfig {
         credentials,
         headers: source.headers.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
         ca_file: source.ca_file,
@@ -194,5 +217,26 @@ mod tests {
         let error =
             sources(&["--prometheus-url", "http://first:9090", "--prometheus-header", "X-Scope-OrgID"]).unwrap_err();
         assert!(error.to_string().contains("expected `Name: value`"), "{error}");
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once_and_no_secret_with_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let two = "- name: infra\n  url: ftp://infra\n- name: legacy\n  url: http://legacy\n  user: me\n";
+        std::fs::write(file.path(), format!("sources:\n{two}")).unwrap();
+        let arguments = ["--prometheus-url", "nowhere", "--prometheus-header", "s3cret", "--prometheus-sources", path];
+        let error = sources(&arguments).unwrap_err().to_string();
+        for part in ["--prometheus-url: ", "--prometheus-header: ", "infra: ", "legacy: "] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        assert!(!error.contains("s3cret"), "{error}");
+
+        for wrong in ["headers: s3cret", "headers: {X: s3cret}\n  urrl: x", "headers: [s3cret\n"] {
+            std::fs::write(file.path(), format!("sources:\n- name: infra\n  url: http://infra\n  {wrong}\n")).unwrap();
+            let error = sources(&["--prometheus-url", "http://first", "--prometheus-sources", path]).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("line ") && !error.contains("s3cret"), "{error}");
+        }
     }
 }

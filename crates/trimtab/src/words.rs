@@ -39,11 +39,18 @@ pub(crate) fn api(error: &kube::Error) -> String {
     }
 }
 
-/// Why a kubeconfig cannot be used. Its parser quotes the lines around a mistake, and credentials stand there: only what it
-/// says of them is kept.
+/// Why a file cannot be used in which credentials stand. Its parser quotes the lines around a mistake, and a value that it did
+/// not expect: only the place and what was expected are kept.
 #[must_use]
-pub(crate) fn kubeconfig(error: &dyn Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+pub(crate) fn without_secrets(error: &dyn Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    // serde's own words: `invalid type: string "the value", expected a map`
+    let Some((before, said)) = line.split_once("invalid ") else { return line.to_owned() };
+    let (found, expected) = said.rsplit_once(", expected ").unwrap_or((said, "something else"));
+    let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+    format!("{before}invalid {kind}, expected {expected}")
 }
 
 #[cfg(test)]
@@ -55,7 +62,16 @@ mod tests {
         let broken = "users: [{name: admin, user: {token: s3cret}\ncontexts: []\n";
         let error = kube::config::Kubeconfig::from_yaml(broken).unwrap_err();
         assert!(error.to_string().contains("s3cret"), "else this test shows nothing: {error}");
-        let said = kubeconfig(&error);
+        let said = without_secrets(&error);
         assert!(said.contains("line 1") && !said.contains("s3cret"), "{said}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_not_repeated() {
+        let wrong = "users: [{name: admin, user: \"s3cret, expected\"}]\n";
+        let error = kube::config::Kubeconfig::from_yaml(wrong).unwrap_err();
+        assert!(error.to_string().contains("s3cret"), "else this test shows nothing: {error}");
+        let said = without_secrets(&error);
+        assert!(said.contains("expected") && !said.contains("s3cret"), "{said}");
     }
 }
