@@ -64,6 +64,8 @@ fn suffix(text: &str) -> Option<Suffix> {
 /// A text in its parts: sign, digits before the point without leading zeros, digits behind it, suffix.
 struct Parts<'a> {
     negative: bool,
+    /// Whether there is any digit. The short form takes none for 0, the long one refuses it.
+    digits: bool,
     whole: &'a str,
     fraction: &'a str,
     suffix: Suffix,
@@ -74,7 +76,8 @@ fn parts(text: &str) -> Option<Parts<'_>> {
         return None;
     }
     let other = |character: char| !character.is_ascii_digit();
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text).trim_start_matches('0');
+    let number = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = number.trim_start_matches('0');
     let (whole, rest) = digits.split_at(digits.find(other).unwrap_or(digits.len()));
     let (fraction, rest) = match rest.strip_prefix('.') {
         Some(rest) => rest.split_at(rest.find(other).unwrap_or(rest.len())),
@@ -82,6 +85,7 @@ fn parts(text: &str) -> Option<Parts<'_>> {
     };
     Some(Parts {
         negative: text.starts_with('-'),
+        digits: number.trim_start_matches('.').starts_with(|first: char| first.is_ascii_digit()),
         whole: if whole.is_empty() { "0" } else { whole },
         fraction,
         suffix: suffix(rest)?,
@@ -108,6 +112,9 @@ fn small(parts: &Parts<'_>) -> Option<Amount> {
 
 /// The long form: rounded up, away from zero, to 10⁻⁹; in binary units at most the largest `int64`.
 fn decimal(parts: &Parts<'_>) -> Option<Amount> {
+    if !parts.digits {
+        return None;
+    }
     let digits: String = format!("{}{}", parts.whole, parts.fraction);
     let digits = digits.trim_start_matches('0');
     let kept = digits.get(..37).unwrap_or(digits);
@@ -156,11 +163,7 @@ impl Quantity {
     pub fn milli(self) -> i64 {
         match self.0 {
             Amount::Small { value, exponent } if exponent < -3 => away_from_zero(value, exponent.abs_diff(-3)),
-            Amount::Small { value, exponent } => {
-                // A zero stays one however many powers of ten it is given.
-                let factor = 10i64.checked_pow(exponent.abs_diff(-3));
-                factor.and_then(|factor| value.checked_mul(factor)).unwrap_or(0)
-            }
+            Amount::Small { value, exponent } => raised(value, exponent.abs_diff(-3)),
             Amount::Decimal { mantissa, zeros, scale } => scaled(mantissa, zeros, scale - 3),
         }
     }
@@ -194,34 +197,42 @@ impl Quantity {
             }
             _ => {}
         }
-        let scale = self.scale().max(other.scale());
-        let mantissa = self.at(scale).saturating_add(other.at(scale));
-        Self(Amount::Decimal { mantissa, zeros: 0, scale })
+        let (one, two, zeros, scale) = self.aligned(other);
+        Self(Amount::Decimal { mantissa: one.saturating_add(two), zeros, scale })
     }
 
     /// Which of two is more.
     pub(crate) fn compare(self, other: Self) -> Ordering {
-        let scale = self.scale().max(other.scale());
-        self.at(scale).cmp(&other.at(scale))
+        let (one, two, ..) = self.aligned(other);
+        one.cmp(&two)
     }
 
-    /// How many decimal places it has.
-    fn scale(self) -> i32 {
-        match self.0 {
-            Amount::Small { exponent, .. } => exponent.saturating_neg(),
-            Amount::Decimal { scale, .. } => scale,
-        }
-    }
-
-    /// The amount in units of 10^-`scale`, of which it has no finer part.
-    fn at(self, scale: i32) -> i128 {
-        let (mantissa, zeros) = match self.0 {
-            Amount::Small { value, exponent } => (i128::from(value), exponent.saturating_add(scale)),
-            Amount::Decimal { mantissa, zeros, scale: own } => {
-                (mantissa, scale.saturating_sub(own).saturating_add(zeros.cast_signed()))
-            }
+    /// Both amounts in the same unit: 10^(`zeros` - `scale`), where `scale` is how many decimal places the finer of them has. What
+    /// then has more than 38 digits is cut to the most that is held.
+    fn aligned(self, other: Self) -> (i128, i128, u32, i32) {
+        let split = |quantity: Self| match quantity.0 {
+            Amount::Small { value, exponent } => (i128::from(value), 0, exponent.saturating_neg()),
+            Amount::Decimal { mantissa, zeros, scale } => (mantissa, zeros, scale),
         };
-        mantissa.saturating_mul(10i128.saturating_pow(zeros.unsigned_abs()))
+        let ((one, zeros, places), (two, more_zeros, more_places)) = (split(self), split(other));
+        let scale = places.max(more_places);
+        let zeros = zeros.saturating_add(scale.abs_diff(places));
+        let more_zeros = more_zeros.saturating_add(scale.abs_diff(more_places));
+        let least = zeros.min(more_zeros);
+        let raise = |mantissa: i128, by: u32| mantissa.saturating_mul(10i128.saturating_pow(by));
+        (raise(one, zeros - least), raise(two, more_zeros - least), least, scale)
+    }
+}
+
+/// `value` × 10^`places`. Of what does not fit, upstream keeps the lowest 64 bits where it has a multiplication of its own for the
+/// power, and 0 where it multiplies step by step.
+fn raised(value: i64, places: u32) -> i64 {
+    match places {
+        0 => value,
+        1..=3 | 6 | 9 if value == i64::MIN => 0,
+        1..=3 | 6 | 9 => value.wrapping_mul(10i64.wrapping_pow(places)),
+        // A zero stays one however many powers of ten it is given.
+        _ => 10i64.checked_pow(places).and_then(|factor| value.checked_mul(factor)).unwrap_or(0),
     }
 }
 
@@ -324,10 +335,11 @@ mod tests {
         assert_eq!(milli("1.G"), 1_000_000_000_000);
     }
 
-    /// What a short form does not hold is 0, what a long one does not hold is its lowest bits.
+    /// 0 or the lowest bits, as upstream happens to multiply.
     #[test]
     fn overflows_are_upstreams() {
         assert_eq!(milli("10P"), 0);
+        assert_eq!(milli("999999999999999999"), 3_875_820_019_684_211_736);
         assert_eq!(milli("9223372036854775807"), -1000);
         assert_eq!(milli("9223372036854775807m"), i64::MAX);
         assert_eq!(milli("100Ei"), -1000);
@@ -336,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for wrong in ["", "1 m", "1mm", "1ki", "x", "1e", "--1", "1.2.3", "1e2m", "0x10"] {
+        for wrong in ["", "1 m", "1mm", "1ki", "x", "1e", "--1", "1.2.3", "1e2m", "0x10", "e-11", ".e-11"] {
             assert!(Quantity::parse(wrong).is_err(), "{wrong}");
         }
         // Upstream reads these as 0.
