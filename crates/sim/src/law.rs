@@ -20,6 +20,8 @@ pub struct Law {
     pub balancing: Balancing,
     /// From ordering a replica to its serving.
     pub startup: Startup,
+    /// What the nodes hold that are there, and how long others take to come; `None` is room for all.
+    pub nodes: Option<Nodes>,
     /// For so long after that a replica needs twice the time for a request: cold caches, a compiler that warms up.
     pub slow_start: Seconds,
     /// A client that waited for so long gives up, and costs no service.
@@ -40,6 +42,7 @@ impl Law {
             needs: Needs::Exponential,
             balancing: Balancing::OneQueue,
             startup: Startup::Fixed(Seconds::ZERO),
+            nodes: None,
             slow_start: Seconds::ZERO,
             patience: None,
             target: Seconds::milliseconds(200),
@@ -126,16 +129,42 @@ impl Startup {
         }
     }
 
+    /// Nine of ten replicas start within this.
+    #[must_use]
+    pub fn p90(self) -> Seconds {
+        match self {
+            Self::Fixed(span) => span,
+            // The normal quantile of 0.9.
+            Self::Scattered(median) => {
+                Seconds::new(median.get() * libm::exp(1.2816 * Self::deviation())).unwrap_or(median)
+            }
+        }
+    }
+
+    /// Of the logarithm of a scattered one.
+    fn deviation() -> f64 {
+        libm::log1p(0.25).sqrt()
+    }
+
     /// That of the replica which is ordered after so many others.
     pub(crate) fn draw(self, seed: u64, ordered: u64) -> Seconds {
         match self {
             Self::Fixed(span) => span,
             Self::Scattered(median) => {
                 let normal: f64 = StandardNormal.sample(&mut stream(seed, ordered, Purpose::Startups));
-                Seconds::new(median.get() * libm::exp(libm::log1p(0.25).sqrt() * normal)).unwrap_or(median)
+                Seconds::new(median.get() * libm::exp(Self::deviation() * normal)).unwrap_or(median)
             }
         }
     }
+}
+
+/// Room for replicas: one beyond what the nodes hold waits for a node before it starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Nodes {
+    /// Replicas that find room at once.
+    pub hold: u32,
+    /// Until a node has come.
+    pub arrival: Seconds,
 }
 
 /// What a replica serves, relative to what is believed.

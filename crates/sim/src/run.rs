@@ -2,11 +2,12 @@
 
 use crate::law::Law;
 use crate::service::{Grade, INTERVAL, Observed, Service};
+use crate::sight::{Eye, ForecastError, Measured, Seen, Sight};
 use crate::workload::Workload;
 use std::collections::{BTreeMap, VecDeque};
 use trimtab_core::invariant::{self, Breach};
 use trimtab_core::policy::Bounds;
-use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
+use trimtab_core::snapshot::{Absence, Fleet, Reading, Snapshot};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, Policy, State, Verb, backfill, decide};
 
@@ -25,7 +26,13 @@ pub struct Scenario {
     pub tick: Seconds,
     /// The net change of replicas within any half-minute; `None` is unlimited.
     pub ramp: Option<u32>,
-    /// What becomes of the demand reading at each tick, counted from 0.
+    /// Least and most replicas.
+    pub bounds: Bounds,
+    /// What a controller gets to see.
+    pub sight: Sight,
+    /// An error that is put on the forecasts of policies that are driven by one.
+    pub forecast_error: ForecastError,
+    /// What becomes of the demand reading at each tick, counted from 0: for faults that [`Sight`] does not draw.
     pub fault: fn(u64, Reading<RequestsPerSecond>) -> Reading<RequestsPerSecond>,
 }
 
@@ -33,7 +40,29 @@ impl Scenario {
     /// The benchmark's: its service, at most 4 replicas in half a minute, a look every 5 s.
     #[must_use]
     pub fn benchmark(seed: u64) -> Self {
-        Self { law: Law::benchmark(seed), tick: Seconds::whole(5), ramp: Some(4), fault: no_fault }
+        Self {
+            law: Law::benchmark(seed),
+            tick: Seconds::whole(5),
+            ramp: Some(4),
+            bounds: BOUNDS,
+            sight: Sight::CLEAR,
+            forecast_error: ForecastError::NONE,
+            fault: no_fault,
+        }
+    }
+
+    /// The same for so many times the load ([`Workload::scaled`]): the most replicas and the ramp go with it, the ramp down to one replica
+    /// and the most down to four, for a service of fewer has nothing to decide.
+    #[must_use]
+    pub fn at_scale(self, scale: Ratio) -> Self {
+        let of = |count: u32, least: f64| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+            let scaled = (f64::from(count) * scale.get()).round().max(least) as u32;
+            scaled
+        };
+        let min = self.bounds.min();
+        let bounds = Bounds::new(min, Replicas(of(self.bounds.max().0, 4.0)).max(min)).unwrap_or(self.bounds);
+        Self { bounds, ramp: self.ramp.map(|most| of(most, 1.0)), ..self }
     }
 }
 
@@ -48,9 +77,7 @@ pub fn no_fault(_: u64, reading: Reading<RequestsPerSecond>) -> Reading<Requests
 pub struct Look {
     /// What trimtab sees: demand is that of the tick.
     pub snapshot: Snapshot,
-    /// Share of the time since the last tick that the ready replicas were busy.
-    pub busy: Ratio,
-    /// The whole interval, where one ends with this tick.
+    /// The whole interval, where one is seen to have ended with this tick.
     pub interval: Option<Interval>,
 }
 
@@ -112,8 +139,9 @@ impl Score {
 /// Puts `controller` in charge of `workload`: it says how many replicas it wants at each tick.
 pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(&Look) -> Replicas) -> Score {
     let mut score = Score::default();
-    let mut replicas = first_size(workload);
+    let mut replicas = first_size(workload, scenario);
     let mut service = Service::new(scenario.law, replicas as usize);
+    let mut eye = Eye::new(scenario.sight, scenario.law.seed);
     let mut moves: VecDeque<(Timestamp, i64)> = VecDeque::new();
     let mut at = Timestamp(0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
@@ -128,18 +156,18 @@ pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(
             at = at.after(scenario.tick);
             let interval =
                 (left == 0).then(|| Interval { number, rate: per_second(&whole, INTERVAL), p99: whole.p99() });
-            let demand = (scenario.fault)(tick, fresh(per_second(&observed, scenario.tick)));
-            // A percentile is known of whole intervals alone, as in the benchmark.
-            let p99 = interval.and_then(|interval| interval.p99);
+            if let Some(Interval { p99, .. }) = interval {
+                let ready = u32::try_from(service.ready()).unwrap_or(u32::MAX);
+                score.rows.push(Row { rate: *rate, replicas, ready, p99, grade: Grade::default() });
+            }
             let capacity = scenario.tick.get() * (service.ready() as f64).max(1.0);
             let busy = Ratio::new(observed.busy.get() / capacity).unwrap_or_default();
-            let snapshot = snapshot(at, (demand, p99, busy), &service, replicas, &scenario.law);
-            if let Some(interval) = interval {
-                let ready = snapshot.fleet.ready.0;
-                score.rows.push(Row { rate: *rate, replicas, ready, p99: interval.p99, grade: Grade::default() });
-            }
-            let wanted = controller(&Look { snapshot, busy, interval });
-            let to = wanted.clamp(BOUNDS.min(), BOUNDS.max()).0;
+            let mut seen = eye.look(Measured { at, rate: per_second(&observed, scenario.tick), busy, interval });
+            seen.demand = (scenario.fault)(tick, seen.demand);
+            let interval = seen.interval;
+            let snapshot = snapshot(at, seen, &service, replicas, &scenario.law);
+            let wanted = controller(&Look { snapshot, interval });
+            let to = wanted.clamp(scenario.bounds.min(), scenario.bounds.max()).0;
             let to = scenario.ramp.map_or(to, |most| ramp(&mut moves, most, at, replicas, to));
             score.churn += u64::from(to.abs_diff(replicas));
             replicas = to;
@@ -149,10 +177,8 @@ pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(
     }
     service.drain();
     score.largest_backlog = service.largest_backlog();
-    for (interval, grade) in service.grades() {
-        if let Some(row) = usize::try_from(*interval).ok().and_then(|interval| score.rows.get_mut(interval)) {
-            row.grade = *grade;
-        }
+    for (row, grade) in score.rows.iter_mut().zip(service.grades()) {
+        row.grade = *grade;
         score.violations += u64::from(grade.violates());
         score.requests += grade.requests;
         score.slow += grade.slow;
@@ -180,42 +206,32 @@ pub fn trimtab<W: FnMut(&Snapshot, &Decision, Vec<Breach>)>(
 }
 
 /// The benchmark's start: ceil(first rate / 35).
-fn first_size(workload: &Workload) -> u32 {
+pub(crate) fn first_size(workload: &Workload, scenario: &Scenario) -> u32 {
     let first = workload.rates.first().copied().unwrap_or_default().get();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is clamped")]
     let size = (first / 35.0).ceil() as u32;
-    Replicas(size).clamp(BOUNDS.min(), BOUNDS.max()).0
+    Replicas(size).clamp(scenario.bounds.min(), scenario.bounds.max()).0
 }
 
 fn per_second(observed: &Observed, span: Seconds) -> RequestsPerSecond {
     RequestsPerSecond::new(observed.arrived as f64 / span.get()).unwrap_or_default()
 }
 
-fn fresh<T>(value: T) -> Reading<T> {
-    Reading::Fresh(Sample { value, age: Some(Seconds::ZERO), coverage: Coverage::Share(Ratio::ONE) })
-}
-
-fn snapshot(
-    at: Timestamp,
-    (demand, p99, busy): (Reading<RequestsPerSecond>, Option<Seconds>, Ratio),
-    service: &Service,
-    replicas: u32,
-    law: &Law,
-) -> Snapshot {
+fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, law: &Law) -> Snapshot {
     let count = |count: usize| Replicas(u32::try_from(count).unwrap_or(u32::MAX));
     Snapshot {
         at,
-        demand,
+        demand: seen.demand,
         capacity: Reading::Missing(Absence::NotConfigured),
-        latency: p99.map_or(Reading::Missing(Absence::NoSeries), fresh),
-        utilization: fresh(busy),
+        latency: seen.latency,
+        utilization: seen.utilization,
         protected: BTreeMap::new(),
         fleet: Fleet {
             desired: Replicas(replicas),
             ready: count(service.ready()),
             starting: count(service.starting()),
             stuck: Replicas(0),
-            startup: Some(law.startup.median()),
+            startup: Some(law.startup.p90()),
             rolling_out: false,
         },
     }
@@ -232,4 +248,57 @@ fn ramp(moves: &mut VecDeque<(Timestamp, i64)>, most: u32, at: Timestamp, from: 
         moves.push_back((at, change));
     }
     u32::try_from(i64::from(from) + change).unwrap_or(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline;
+    use crate::shape::Shape;
+
+    fn keda(scenario: &Scenario, workload: &Workload) -> Score {
+        run(workload, scenario, &mut *baseline::keda(RequestsPerSecond::whole(40), scenario))
+    }
+
+    fn short(shape: Shape) -> Workload {
+        let whole = shape.published();
+        Workload { rates: whole.rates.into_iter().take(100).collect(), ..whole }
+    }
+
+    #[test]
+    fn who_sees_late_violates_more() {
+        let (workload, clear) = (short(Shape::MultiBurst), Scenario::benchmark(1));
+        let late = Scenario { sight: Sight { lag: Seconds::whole(60), ..Sight::CLEAR }, ..clear.clone() };
+        let (clear, late) = (keda(&clear, &workload), keda(&late, &workload));
+        assert!(late.violations > clear.violations, "{} and {}", late.violations, clear.violations);
+        assert_eq!(late.requests, clear.requests);
+    }
+
+    #[test]
+    fn faults_are_those_of_the_seed() {
+        let percent = Ratio::percent;
+        let sight = Sight { missing: percent(10), resets: percent(5), zeros: percent(5), ..Sight::CLEAR };
+        let workload = short(Shape::Diurnal);
+        let of = |seed| keda(&Scenario { sight, ..Scenario::benchmark(seed) }, &workload);
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+    }
+
+    #[test]
+    fn so_many_times_the_load_costs_about_so_many_times_the_replicas() {
+        let whole = Shape::Diurnal.published();
+        let workload = Workload { rates: whole.rates.into_iter().skip(10).take(40).collect(), ..whole };
+        let of = |percent| {
+            let scale = Ratio::percent(percent);
+            let scenario = Scenario::benchmark(1).at_scale(scale);
+            keda(&scenario, &workload.scaled(scale)).replica_hours / scale.get()
+        };
+        let (small, one, large) = (of(10), of(100), of(1_000));
+        assert!((large / one - 1.0).abs() < 0.05, "{large} and {one}");
+        assert!(small > one, "replicas are whole: {small} and {one}");
+        let bounds = Scenario::benchmark(1).at_scale(Ratio::percent(1_000));
+        assert_eq!((bounds.bounds.max(), bounds.ramp), (Replicas(600), Some(40)));
+        let bounds = Scenario::benchmark(1).at_scale(Ratio::percent(10));
+        assert_eq!((bounds.bounds.max(), bounds.ramp), (Replicas(6), Some(1)));
+    }
 }

@@ -12,11 +12,13 @@
 use crate::law::{Balancing, Law, Streams};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp1};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use trimtab_core::unit::{RequestsPerSecond, Seconds};
 
 /// Length of an interval: the objective is about half-minutes.
 pub const INTERVAL: Seconds = Seconds::whole(30);
+/// The same in nanoseconds.
+const INTERVAL_NANOS: Nanos = 30_000_000_000;
 /// Latency bins of one millisecond, the last for all that is longer: enough to say by how much 200 ms is missed.
 const BINS: usize = 2_000;
 
@@ -50,8 +52,6 @@ struct Begun {
 #[derive(Clone, Debug)]
 struct Replica {
     ready: Nanos,
-    /// When it has nothing to do any more.
-    free: Nanos,
     /// When what it holds ends, where it has a queue of its own.
     holds: VecDeque<Nanos>,
 }
@@ -122,10 +122,12 @@ pub struct Service {
     /// The gap to the next arrival in units of the mean gap: what is left of it when a look ends.
     gap: f64,
     replicas: Vec<Replica>,
+    /// When each replica has nothing to do any more: by itself, because every request looks at it.
+    free: Vec<Nanos>,
     waiting: VecDeque<Request>,
     /// Requests whose end is settled and still to come.
     begun: Vec<Begun>,
-    grades: BTreeMap<u64, Grade>,
+    grades: Vec<Grade>,
     observed: Observed,
     backlog: usize,
     started: u64,
@@ -135,7 +137,7 @@ impl Service {
     /// A service with so many replicas, all ready.
     #[must_use]
     pub fn new(law: Law, replicas: usize) -> Self {
-        let replica = Replica { ready: 0, free: 0, holds: VecDeque::new() };
+        let replica = Replica { ready: 0, holds: VecDeque::new() };
         let mut streams = Streams::of(law.seed, 0);
         let gap = Exp1.sample(&mut streams.arrivals);
         Self {
@@ -145,13 +147,22 @@ impl Service {
             streams,
             gap,
             replicas: vec![replica; replicas],
+            free: vec![0; replicas],
             waiting: VecDeque::new(),
             begun: Vec::new(),
-            grades: BTreeMap::new(),
+            grades: Vec::new(),
             observed: Observed { latencies: vec![0; BINS], ..Observed::default() },
             backlog: 0,
             started: 0,
         }
+    }
+
+    /// An idle service with so many replicas at the beginning of an interval other than the first.
+    #[must_use]
+    pub(crate) fn idle_at(law: Law, replicas: usize, interval: u64) -> Self {
+        let mut service = Self::new(law, replicas);
+        service.now = interval.saturating_mul(INTERVAL_NANOS);
+        service
     }
 
     /// Replicas that are ready.
@@ -180,9 +191,9 @@ impl Service {
         self.backlog
     }
 
-    /// What became of the requests of each interval, by its number.
+    /// What became of the requests of each interval, from the first to the last in which one arrived.
     #[must_use]
-    pub fn grades(&self) -> &BTreeMap<u64, Grade> {
+    pub fn grades(&self) -> &[Grade] {
         &self.grades
     }
 
@@ -191,19 +202,23 @@ impl Service {
         while self.replicas.len() > replicas {
             let leaves = self.next_to_leave();
             self.replicas.swap_remove(leaves);
+            self.free.swap_remove(leaves);
         }
         while self.replicas.len() < replicas {
-            let ready = self.now + nanos(self.law.startup.draw(self.law.seed, self.started).get());
+            let node = self.law.nodes.filter(|nodes| self.replicas.len() >= nodes.hold as usize);
+            let startup = self.law.startup.draw(self.law.seed, self.started);
+            let ready = self.now + nanos(node.map_or(startup, |nodes| startup + nodes.arrival).get());
             self.started += 1;
-            self.replicas.push(Replica { ready, free: ready, holds: VecDeque::new() });
+            self.replicas.push(Replica { ready, holds: VecDeque::new() });
+            self.free.push(ready);
         }
     }
 
     /// The one that is still starting and is furthest from ready; else the one that is through with its work first.
     fn next_to_leave(&self) -> usize {
         let starting = self.replicas.iter().enumerate().filter(|(_, replica)| replica.ready > self.now);
-        let first = self.replicas.iter().enumerate().min_by_key(|(_, replica)| replica.free);
-        starting.max_by_key(|(_, replica)| replica.ready).or(first).map_or(0, |(index, _)| index)
+        let first = self.free.iter().enumerate().min_by_key(|(_, free)| **free).map_or(0, |(index, _)| index);
+        starting.max_by_key(|(_, replica)| replica.ready).map_or(first, |(index, _)| index)
     }
 
     /// Lets `span` pass with demand of `rate`, within one interval; what happened meanwhile.
@@ -244,7 +259,7 @@ impl Service {
     }
 
     fn enter_interval(&mut self) {
-        let interval = self.now / nanos(INTERVAL.get());
+        let interval = self.now / INTERVAL_NANOS;
         if interval != self.interval {
             self.interval = interval;
             self.streams = Streams::of(self.law.seed, interval);
@@ -276,10 +291,18 @@ impl Service {
         }
     }
 
-    /// The replica that can begin first, if that is before `end`.
+    /// The replica that can begin first, if that is before `end`. Of several that can begin at once any will do: replicas are alike.
     fn first_free(&self, arrived: Nanos, end: Nanos) -> Option<usize> {
-        let (index, replica) = self.replicas.iter().enumerate().min_by_key(|(_, replica)| replica.free)?;
-        (replica.free.max(arrived) < end).then_some(index)
+        let (mut first, mut earliest) = (0, Nanos::MAX);
+        for (index, free) in self.free.iter().enumerate() {
+            if *free <= arrived {
+                return (arrived < end).then_some(index);
+            }
+            if *free < earliest {
+                (first, earliest) = (index, *free);
+            }
+        }
+        (earliest < end).then_some(first)
     }
 
     /// The replica that a balancer without a queue of its own sends a request to.
@@ -317,10 +340,13 @@ impl Service {
     }
 
     fn begin(&mut self, index: usize, request: Request) {
-        let Some(replica) = self.replicas.get_mut(index) else { return };
-        let begins = replica.free.max(request.arrived);
-        let interval = request.arrived / nanos(INTERVAL.get());
-        let grade = self.grades.entry(interval).or_default();
+        let (Some(replica), Some(free)) = (self.replicas.get_mut(index), self.free.get_mut(index)) else { return };
+        let begins = (*free).max(request.arrived);
+        let interval = usize::try_from(request.arrived / INTERVAL_NANOS).unwrap_or(usize::MAX);
+        if interval >= self.grades.len() {
+            self.grades.resize(interval + 1, Grade::default());
+        }
+        let Some(grade) = self.grades.get_mut(interval) else { return };
         grade.requests += 1;
         grade.waited += begins - request.arrived;
         if self.law.patience.is_some_and(|patience| begins - request.arrived > nanos(patience.get())) {
@@ -329,7 +355,7 @@ impl Service {
         }
         let ends = begins + self.law.slowed(request.needs, begins - replica.ready);
         grade.slow += u64::from(ends - request.arrived > nanos(self.law.target.get()));
-        replica.free = ends;
+        *free = ends;
         if self.law.balancing != Balancing::OneQueue {
             replica.holds.push_back(ends);
         }
@@ -360,7 +386,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::law::{Needs, Pace, Startup};
+    use crate::law::{Needs, Nodes, Pace, Startup};
     use trimtab_core::queue;
     use trimtab_core::unit::{Ratio, Replicas};
 
@@ -371,11 +397,11 @@ mod tests {
     /// What became of about so many requests at `rate`.
     fn all(law: Law, replicas: u32, rate: RequestsPerSecond, requests: f64) -> Grade {
         let mut service = Service::new(law, replicas as usize);
-        for _ in 0..nanos(requests / rate.get()) / nanos(INTERVAL.get()) {
+        for _ in 0..nanos(requests / rate.get()) / INTERVAL_NANOS {
             service.advance(INTERVAL, rate);
         }
         service.drain();
-        service.grades().values().fold(Grade::default(), |all, one| Grade {
+        service.grades().iter().fold(Grade::default(), |all, one| Grade {
             requests: all.requests + one.requests,
             slow: all.slow + one.slow,
             waited: all.waited + one.waited,
@@ -477,7 +503,7 @@ mod tests {
                 service.advance(INTERVAL, RequestsPerSecond::whole(100));
             }
             service.drain();
-            service.grades().values().map(|grade| grade.requests).collect::<Vec<_>>()
+            service.grades().iter().map(|grade| grade.requests).collect::<Vec<_>>()
         };
         assert_eq!(requests(2), requests(30));
     }
@@ -494,6 +520,17 @@ mod tests {
         assert!(!service.waiting.is_empty(), "not before its time");
         service.advance(Seconds::new(seconds * 0.4).unwrap(), RequestsPerSecond::whole(100));
         assert!(service.waiting.len() < 20, "{} still wait", service.waiting.len());
+    }
+
+    #[test]
+    fn replicas_beyond_what_the_nodes_hold_wait_for_a_node() {
+        let nodes = Some(Nodes { hold: 3, arrival: Seconds::whole(90) });
+        let mut service = Service::new(Law { startup: Startup::Fixed(Seconds::whole(30)), nodes, ..law(0.2, 1) }, 2);
+        service.scale(5);
+        service.advance(INTERVAL, RequestsPerSecond::ZERO);
+        assert_eq!((service.ready(), service.starting()), (3, 2));
+        (0..3).for_each(|_| drop(service.advance(INTERVAL, RequestsPerSecond::ZERO)));
+        assert_eq!((service.ready(), service.starting()), (5, 0));
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Shape {
             }
             Self::Wikipedia => {
                 // Up at once, and forgotten within hours.
-                let surges = Surges { gaps: (5, 125), lengths: (10, 10), heights: (0.22, 0.42) };
+                let surges = Surges { gaps: (5, 125), lengths: (10, 10), heights: (0.20, 0.37) };
                 let week = |row: usize| DAYS_OF_WIKIPEDIA.get(row / 24 % 7).copied().unwrap_or(1.0);
                 let day = |row| Season::WIKIPEDIA.at(at(row, 24)) * week(row);
                 surges.over(rows.map(day).collect(), random, |base, height, since| {

@@ -138,7 +138,7 @@ impl Trace {
         };
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let line = before.split(|byte| *byte == b'\n').count() as u64;
             Malformed::at(line, "expected UTF-8 text, found a byte that is none: save the file as UTF-8")
         })?;
         let mut malformed = Malformed::default();

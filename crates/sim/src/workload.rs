@@ -2,7 +2,7 @@
 //! `history_rows` in a comment says how many of the first rows are past and not graded, `period` the length of a season in rows.
 
 use crate::trace::{Course, Gaps, Malformed, Trace};
-use trimtab_core::unit::RequestsPerSecond;
+use trimtab_core::unit::{Ratio, RequestsPerSecond};
 
 /// A course of demand.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,13 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// So many times the demand.
+    #[must_use]
+    pub fn scaled(&self, scale: Ratio) -> Self {
+        let scaled = |rates: &[RequestsPerSecond]| rates.iter().map(|rate| *rate * scale).collect();
+        Self { season: self.season, history: scaled(&self.history), rates: scaled(&self.rates) }
+    }
+
     /// Reads a course of which each row is an interval.
     ///
     /// # Errors

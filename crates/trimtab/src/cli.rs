@@ -32,6 +32,8 @@ pub enum Command {
     Lint(Lint),
     /// Decide simulated workloads, and compare with what other autoscalers decide
     Bench(Bench),
+    /// Answer what the horizontal pod autoscaler of Kubernetes makes of a case, and why
+    Hpa(Hpa),
     /// Print the JSON Schema of policies
     Schema,
 }
@@ -151,6 +153,14 @@ pub struct Lint {
     /// Policy files
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+}
+
+/// `trimtab hpa`.
+#[derive(Args, Clone, Debug)]
+pub struct Hpa {
+    /// Answer these cases: JSON lines of a file, or of standard input (`-`); docs/reference.md describes them
+    #[arg(long, value_name = "FILE")]
+    pub cases: PathBuf,
 }
 
 /// `trimtab bench`.

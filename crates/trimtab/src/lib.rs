@@ -11,6 +11,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod explain;
+pub mod hpa;
 pub mod inbox;
 pub mod lease;
 pub mod metrics;

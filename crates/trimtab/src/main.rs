@@ -39,6 +39,7 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
         Command::Replay(command) => commands::replay(&command),
         Command::Lint(command) => Ok(commands::lint(&command)),
         Command::Bench(command) => bench::bench(&command),
+        Command::Hpa(command) => trimtab::hpa::cases(&command.cases),
         Command::Schema => Ok(Printed { text: format!("{}\n", trimtab::config::schema()), code: 0 }),
     }
 }
