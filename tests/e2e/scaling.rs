@@ -275,17 +275,25 @@ async fn each_workload_that_cannot_be_decided_says_why_and_the_others_go_on() {
             "  - target: e2e-bad/deployment/{name}\n    replicas: {{ min: 1, max: 3 }}\n    demand: {{ query: '{query}' }}\n    capacity: {{ rate: 50 }}\n    slo: {{ target: 200ms }}\n"
         )
     };
-    world.apply(&SPARE.replace("NAME", "syntax")).await;
-    world.apply(&SPARE.replace("NAME", "two")).await;
-    world.apply(&SPARE.replace("NAME", "nothing")).await;
-    let policy = format!(
-        "{good}{}{}{}{}{}",
-        second("syntax", "sum(rate(up[1m]"),
-        second("two", "up"),
-        second("nothing", "sum(no_such_metric)"),
-        second("absent", "vector(1)"),
-        "  - target: e2e-bad/gadgets.example.com/x\n    replicas: { min: 1, max: 3 }\n    demand: { query: 'vector(1)' }\n    capacity: { rate: 50 }\n    slo: { target: 200ms }\n"
-    );
+    let blind = [
+        ("syntax", "sum(rate(up[1m]", "refuses the query"),
+        ("two", "up", "series"),
+        ("nothing", "sum(no_such_metric)", "no series"),
+        ("text", "\"a text\"", "a text"),
+        ("nan", "vector(0) / vector(0)", "NaN"),
+        ("negative", "vector(-5)", "gives -5"),
+    ];
+    let mut policy = good + &second("absent", "vector(1)");
+    for (name, query, _) in blind {
+        world.apply(&SPARE.replace("NAME", name)).await;
+        policy += &second(name, query);
+    }
+    let lease =
+        serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "lock"}});
+    world.apply(&lease.to_string()).await;
+    for target in ["gadgets.example.com/x", "leases.coordination.k8s.io/lock"] {
+        policy += &second("absent", "vector(1)").replace("deployment/absent", target);
+    }
     let agent = world.trimtab(&policy);
     agent.until_decided().await;
     let report = until("every bad workload says what is wrong", 60, async || {
@@ -296,11 +304,10 @@ async fn each_workload_that_cannot_be_decided_says_why_and_the_others_go_on() {
                 signals.chain(workload.problem.clone()).any(|problem| problem.contains(text))
             })
         };
-        let all = says("/syntax", "refuses the query")
-            && says("/two", "series")
-            && says("/nothing", "no series")
+        let all = blind.iter().all(|(name, _, text)| says(&format!("/{name}"), text))
             && says("/absent", "does not exist")
-            && says("/x", "no kind");
+            && says("/x", "no kind")
+            && says("/lock", "has no scale subresource");
         all.then_some(report)
     })
     .await;
@@ -311,7 +318,7 @@ async fn each_workload_that_cannot_be_decided_says_why_and_the_others_go_on() {
                 && good.signals.iter().all(|signal| signal.problem.is_none())
         })
         .await;
-    for name in ["syntax", "two", "nothing"] {
+    for (name, ..) in blind {
         let workload = report.workloads.iter().find(|workload| workload.workload.ends_with(name)).expect("it is there");
         assert_eq!(workload.last.as_ref().map(|last| last.decision.verb), Some(Verb::Hold), "{name} holds");
     }

@@ -430,6 +430,10 @@ impl Loop {
         if !self.view.knows(target) {
             return Some("waiting for the first listing of the cluster".into());
         }
+        // It is there, but its size cannot be read.
+        if let Some(trouble) = self.troubles.get(&target.to_string()) {
+            return Some(trouble.clone());
+        }
         Some(format!("{target} does not exist: create it, or correct the target at {}", workload.origin))
     }
 

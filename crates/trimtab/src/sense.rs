@@ -237,8 +237,19 @@ pub fn problems(workload: &Workload, answers: &BTreeMap<(Target, Signal), Answer
     signals(workload)
         .map(|(signal, query)| {
             let answer = answers.get(&(workload.target.clone(), signal.clone()));
-            let problem = answer.and_then(|answer| answer.value.as_ref().err()).map(ToString::to_string);
+            let problem = answer.and_then(|answer| problem(&signal, answer));
             report::Signal { name: signal.to_string(), query: query.to_owned(), problem }
         })
         .collect()
+}
+
+fn problem(signal: &Signal, answer: &Answer) -> Option<String> {
+    match &answer.value {
+        Err(absence) => Some(absence.to_string()),
+        // A protected level may be negative, and then is below its limit.
+        Ok(value) if *value < 0.0 && !matches!(signal, Signal::Protect(_)) => Some(format!(
+            "the query gives {value}, expected 0 or more: look for a difference, or for a gauge where a counter is meant"
+        )),
+        Ok(_) => None,
+    }
 }

@@ -67,9 +67,7 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Absence {
     /// No connection, or it broke.
-    #[error(
-        "cannot reach Prometheus at {server}: {cause}; check that it runs there and that the network lets us through"
-    )]
+    #[error("cannot reach Prometheus at {server}: {cause}; {}", way(.cause))]
     Unreachable {
         /// The URL without credentials.
         server: String,
@@ -154,6 +152,15 @@ pub enum Absence {
         "not answered this round: another query that was asked together with it was refused; asked again in the next"
     )]
     Postponed,
+}
+
+/// What to do where there is no connection.
+fn way(cause: &str) -> &'static str {
+    if cause.contains("certificate") {
+        "name the authority that signed its certificate: --prometheus-ca-file, or ca_file of a further server"
+    } else {
+        "check that it runs there and that the network lets us through"
+    }
 }
 
 /// Who is to blame for an absence, which decides whether asking differently can help.
