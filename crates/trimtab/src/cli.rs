@@ -17,6 +17,25 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// `trimtab drive --help`.
+const DRIVE: &str = r#"Decide for your own simulator: JSON lines in, one line out for each observation.
+
+Standard input begins with a config, then observations, then an end (or simply ends):
+
+  {"type":"config","protocol":1,"interval_s":30,"tick_s":5,"mu":50,"slo_p99_s":0.2,"min":1,"max":60,
+   "ramp":4,"startup_delay_s":0,"replicas":8,"history":[301.5,298.0]}      (all on one line)
+  {"type":"observe","t":5,"rate":301.2,"p99_s":null,"replicas":8,"ready":8,"cpu_util":0.75,"interval_end":false}
+  {"type":"end"}
+
+Each observation is answered at once by one line on standard output:
+
+  {"replicas":9,"t":5.0,"verb":"ScaleOut","because":"9 replicas are the fewest for 340/s [TT-R01]"}
+
+`mu` is what one replica serves a second; `ramp` the net change of replicas within any 30 s, null where it is unlimited; `rate`
+what arrived a second since the last observation; `p99_s` null inside an interval. Unknown fields are ignored. A malformed
+line gets an error on standard error that names the line and the field, and no answer; the next one is read. A second config
+starts anew. The decision is that of `trimtab bench`, with the same policy."#;
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -32,6 +51,9 @@ pub enum Command {
     Lint(Lint),
     /// Decide simulated workloads, and compare with what other autoscalers decide
     Bench(Bench),
+    /// Decide for your own simulator: JSON lines in, one line out for each observation
+    #[command(long_about = DRIVE)]
+    Drive,
     /// Answer what the horizontal pod autoscaler of Kubernetes makes of a case, and why
     Hpa(Hpa),
     /// Print the JSON Schema of policies

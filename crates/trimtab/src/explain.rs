@@ -94,7 +94,8 @@ fn written(workload: &Workload, considered: &Considered) -> String {
     }
 }
 
-fn because(decision: &Decision) -> String {
+/// The one reason that stands for the outcome, with its code.
+pub(crate) fn because(decision: &Decision) -> String {
     let code = decision.reason.code();
     let reason = match (&decision.reason, &decision.wanted) {
         (Reason::Needed | Reason::Settled, Wanted::Known { need, keep }) => format!(

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod drive;
 pub mod explain;
 pub mod hpa;
 pub mod inbox;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use trimtab::cli::{Cli, Command};
 use trimtab::commands::{self, Printed};
-use trimtab::{agent, bench, telemetry};
+use trimtab::{agent, bench, drive, telemetry};
 
 /// Exit code of wrong usage or configuration, and of data or an API that cannot be reached.
 const FAILED: u8 = 3;
@@ -39,6 +39,10 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
         Command::Replay(command) => commands::replay(&command),
         Command::Lint(command) => Ok(commands::lint(&command)),
         Command::Bench(command) => bench::bench(&command),
+        Command::Drive => {
+            drive::drive(std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock())?;
+            Ok(Printed { text: String::new(), code: 0 })
+        }
         Command::Hpa(command) => trimtab::hpa::cases(&command.cases),
         Command::Schema => Ok(Printed { text: format!("{}\n", trimtab::config::schema()), code: 0 }),
     }
