@@ -3,8 +3,12 @@
 //! A wall clock that is set an hour forward would let every window expire at once, and one that is set back would make
 //! them last for ever. Ages of samples come from Prometheus' own clock and need none of ours.
 
+use crate::explain;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use trimtab_core::unit::{Seconds, Timestamp};
+
+/// Clocks that differ by more are said to: six times what a round may take, and half of what readings may be old.
+const OFF: Seconds = Seconds::whole(30);
 
 /// A clock that never jumps.
 #[derive(Clone, Copy, Debug)]
@@ -25,5 +29,33 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.started.after(Seconds::new(self.since.elapsed().as_secs_f64()).unwrap_or_default())
+    }
+}
+
+/// What to say where the clock of `server` is far from `ours`: one of them is wrong, or jumped since this agent started.
+pub(crate) fn apart(ours: Timestamp, server: &str, theirs: Timestamp) -> Option<String> {
+    let off = if ours < theirs { theirs.since(ours) } else { ours.since(theirs) };
+    (off > OFF).then(|| {
+        format!(
+            "this agent's clock and that of {server} are {} apart: synchronise both machines' clocks (NTP), then restart the agent",
+            explain::span(off)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_are_apart_are_named_whichever_is_ahead() {
+        let (ours, hour) = (Timestamp(1_790_000_000_000), Seconds::whole(3600));
+        for theirs in [ours.after(hour), Timestamp(ours.0 - 3_600_000)] {
+            let said = apart(ours, "prometheus infra", theirs).expect("an hour is far");
+            assert!(said.contains("prometheus infra are 60 min apart") && said.contains("NTP"), "{said}");
+        }
+        for theirs in [ours, ours.after(Seconds::whole(20)), Timestamp(ours.0 - 20_000)] {
+            assert_eq!(apart(ours, "prometheus", theirs), None);
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::act::{self, Written};
 use crate::cli;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{CountedAt, Kind, Mode, Target, Workload};
 use crate::explain;
 use crate::inbox::{Event, Inbox};
@@ -50,9 +50,6 @@ const LAST_WRITES: Duration = Duration::from_secs(10);
 const RELEASE: Duration = Duration::from_secs(10);
 /// A kind that the API server does not know is asked for again so often.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(30);
-
-/// Clocks that differ by more are said to: twice what a round may take, and half of what readings may be old.
-const CLOCK_OFF: Seconds = Seconds::whole(30);
 
 /// What a trouble with Events is called.
 const EVENTS: &str = "events";
@@ -343,13 +340,7 @@ impl Loop {
     /// A clock that is off, here or there, makes ages and the past wrong: it is said, and what can be is judged without it.
     fn compare_clocks(&mut self, at: Timestamp, clocks: &BTreeMap<String, i64>) {
         for (server, theirs) in clocks {
-            let off = Seconds::new((at.0 - theirs) as f64 / 1000.0).unwrap_or_else(|| Timestamp(*theirs).since(at));
-            let problem = (off > CLOCK_OFF).then(|| {
-                format!(
-                    "this agent's clock and that of {server} are {} apart: synchronise both machines' clocks (NTP), then restart the agent",
-                    explain::span(off)
-                )
-            });
+            let problem = clock::apart(at, server, Timestamp(*theirs));
             self.note_trouble(format!("clock against {server}"), problem);
         }
     }
