@@ -142,12 +142,13 @@ impl Trace {
             Malformed::at(line, "expected UTF-8 text, found a byte that is none: save the file as UTF-8")
         })?;
         let mut malformed = Malformed::default();
-        let rows = rows(text, &mut malformed);
-        if rows.len() < 2 && malformed == Malformed::default() {
+        let (rows, named) = rows(text, &mut malformed);
+        if (rows.len() < 2 || !named) && malformed == Malformed::default() {
             malformed.add(text.lines().count() as u64 + 1, "expected at least two rows".into());
         }
         let step = frequent_step(&rows);
-        let rows = on_grid(&rows, step, gaps, &mut malformed, &mut notices);
+        // Under other names the columns are something else, and their steps say nothing.
+        let rows = if named { on_grid(&rows, step, gaps, &mut malformed, &mut notices) } else { Vec::new() };
         malformed.problems.sort_by_key(|problem| problem.line);
         if malformed == Malformed::default() {
             Ok(Self { notes: notes(text), step: Seconds::new(step).unwrap_or_default(), rows, notices })
@@ -221,37 +222,37 @@ struct Row {
     rate: Option<f64>,
 }
 
-fn rows(text: &str, malformed: &mut Malformed) -> Vec<Row> {
+/// The rows, and whether their columns are named as expected.
+fn rows(text: &str, malformed: &mut Malformed) -> (Vec<Row>, bool) {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .comment(Some(b'#'))
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
-    let (mut columns, mut rows) = (None, Vec::new());
+    let (mut columns, mut rows): (Option<Columns>, Vec<Row>) = (None, Vec::new());
     let mut last: Option<f64> = None;
     for record in reader.records() {
         // Text that is UTF-8 in records of any length: nothing else can be wrong.
         let Ok(record) = record else { continue };
         let line = record.position().map_or(0, csv::Position::line);
-        let Some((seconds, rate)) = columns else {
-            let found = Columns::of(&record, line, malformed);
-            columns = Some((found.seconds, found.rate));
-            if !found.is_header {
-                rows.extend(row(&record, (found.seconds, found.rate), line, &mut last, malformed));
-            }
-            continue;
-        };
-        rows.extend(row(&record, (seconds, rate), line, &mut last, malformed));
+        let first = columns.is_none();
+        let columns = columns.get_or_insert_with(|| Columns::of(&record, line, malformed));
+        if !(first && columns.is_header) {
+            rows.extend(row(&record, (columns.seconds, columns.rate), line, &mut last, malformed));
+        }
     }
-    rows
+    (rows, columns.is_some_and(|columns| columns.named))
 }
 
 /// Where the columns stand.
 struct Columns {
     seconds: usize,
     rate: usize,
+    /// Whether the record names any.
     is_header: bool,
+    /// Whether they are named as expected.
+    named: bool,
 }
 
 impl Columns {
@@ -259,12 +260,12 @@ impl Columns {
     fn of(record: &csv::StringRecord, line: u64, malformed: &mut Malformed) -> Self {
         let position = |name: &str| record.iter().position(|column| column.eq_ignore_ascii_case(name));
         if let (Some(seconds), Some(rate)) = (position("t_seconds"), position("rate")) {
-            return Self { seconds, rate, is_header: true };
+            return Self { seconds, rate, is_header: true, named: true };
         }
         let found = record.iter().collect::<Vec<_>>().join(",");
         let is_header = record.iter().any(|field| field.parse::<f64>().is_err());
         malformed.add(line, format!("expected a line with the column names t_seconds,rate, found `{}`", short(&found)));
-        Self { seconds: 0, rate: 1, is_header }
+        Self { seconds: 0, rate: 1, is_header, named: false }
     }
 }
 
@@ -338,14 +339,15 @@ fn on_grid(
                 let expected = format!("expected a whole number of steps of {step} s after {before}");
                 malformed.add(*line, format!("{expected}, found {seconds}"));
             } else if missing > 0.0 {
-                let what = format!("{missing} rows of {step} s are missing before t_seconds {seconds}");
+                let rows = if missing > 1.0 { "rows" } else { "row" };
+                let what = format!("missing before t_seconds {seconds}: {missing} {rows} of {step} s");
                 match gaps {
                     Gaps::Refuse => {
                         let expected = before + step;
-                        malformed.add(*line, format!("expected t_seconds {expected}, found {seconds}: {what}"));
+                        malformed.add(*line, format!("expected t_seconds {expected}, found {seconds}; {what}"));
                     }
                     Gaps::Bridge => {
-                        notices.push(Problem { line: *line, what: format!("{what}: a straight line stands for them") });
+                        notices.push(Problem { line: *line, what: format!("{what}; a straight line bridges the gap") });
                     }
                 }
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a million")]
@@ -472,7 +474,7 @@ mod tests {
         let text = "t_seconds,rate\n0,10\n30,20\n60,30\n150,60\n180,50\n";
         assert_eq!(
             problems(text),
-            "line 5: expected t_seconds 90, found 150: 2 rows of 30 s are missing before t_seconds 150"
+            "line 5: expected t_seconds 90, found 150; missing before t_seconds 150: 2 rows of 30 s"
         );
         let trace = Trace::read(text.as_bytes(), Gaps::Bridge).unwrap();
         assert_eq!(trace.rows.iter().filter(|row| row.is_none()).count(), 2);
