@@ -15,6 +15,7 @@
 pub use answer::{Answer, MetricAnswer, Missing, Usage};
 pub use case::{Case, Controller, Id, Recommendation, ScaleEvent};
 pub use moment::{Moment, Span};
+pub use pods::Groups;
 pub use quantity::Quantity;
 pub use reconcile::evaluate;
 

@@ -1,6 +1,7 @@
 //! The command line: exactly what was typed. What it means is decided by the modules that get it.
 
 use crate::config::{Mode, Target};
+use crate::hpa::Autoscaler;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -54,7 +55,7 @@ pub enum Command {
     /// Decide for your own simulator: JSON lines in, one line out for each observation
     #[command(long_about = DRIVE)]
     Drive,
-    /// Answer what the horizontal pod autoscaler of Kubernetes makes of a case, and why
+    /// Answer what the horizontal pod autoscaler of Kubernetes makes of one of its objects now, or of cases, and why
     Hpa(Hpa),
     /// Print the JSON Schema of policies
     Schema,
@@ -180,9 +181,18 @@ pub struct Lint {
 /// `trimtab hpa`.
 #[derive(Args, Clone, Debug)]
 pub struct Hpa {
-    /// Answer these cases: JSON lines of a file, or of standard input (`-`); docs/reference.md describes them
-    #[arg(long, value_name = "FILE")]
-    pub cases: PathBuf,
+    /// A `HorizontalPodAutoscaler`: what it makes of what is in the cluster now; nothing is written
+    #[arg(value_name = "NAMESPACE/NAME", required_unless_present = "cases")]
+    pub target: Option<Autoscaler>,
+    /// Answer these cases instead: JSON lines of a file, or of standard input (`-`); docs/hpa.md describes them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "context", "json"])]
+    pub cases: Option<PathBuf>,
+    /// Context of the kubeconfig to use
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `trimtab bench`.

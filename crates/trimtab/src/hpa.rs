@@ -1,19 +1,137 @@
-//! `trimtab hpa`: what the horizontal pod autoscaler of Kubernetes makes of a case, and why. JSON lines in, one line out for each.
+//! `trimtab hpa`: what the horizontal pod autoscaler of Kubernetes makes of one autoscaler now, or of cases (JSON lines in, one line out
+//! for each), and why.
 //!
-//! The answers are [`trimtab_hpa::evaluate`]'s; here is only how a case is read, and what is said of one that cannot be.
+//! The answers are [`trimtab_hpa::evaluate`]'s; here is only how a case is had, and what is said of one that cannot be read.
 
+use crate::cli::Hpa;
 use crate::commands::Printed;
-use anyhow::Context;
+use crate::words;
+use anyhow::{Context, anyhow};
+use futures::future::BoxFuture;
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
+use live::at;
 use serde::Deserialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
-use trimtab_hpa::{Answer, Case, evaluate};
+use std::str::FromStr;
+use trimtab_hpa::{Answer, Case, MetricAnswer, evaluate};
 
-/// `trimtab hpa --cases`: answers to standard output, problems to standard error. Exit code 1 where a line has no answer.
-///
-/// # Errors
-/// Where the file cannot be read, or nobody reads the answers.
-pub fn cases(file: &Path) -> anyhow::Result<Printed> {
+mod live;
+
+/// Which autoscaler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Autoscaler {
+    namespace: String,
+    name: String,
+}
+
+impl FromStr for Autoscaler {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split('/').collect::<Vec<_>>().as_slice() {
+            [namespace, name] if !namespace.is_empty() && !name.is_empty() => {
+                Ok(Self { namespace: (*namespace).to_owned(), name: (*name).to_owned() })
+            }
+            _ => Err("expected namespace/name of a HorizontalPodAutoscaler".to_owned()),
+        }
+    }
+}
+
+/// `trimtab hpa`. Exit code 1 where a case has no answer, 4 where there is no such autoscaler.
+#[must_use]
+pub fn hpa(command: &Hpa) -> BoxFuture<'_, anyhow::Result<Printed>> {
+    Box::pin(async move {
+        match (&command.cases, &command.target) {
+            (Some(file), _) => cases(file),
+            (None, Some(target)) => now(target, command).await,
+            (None, None) => Err(anyhow!("name an autoscaler, or a file with --cases")),
+        }
+    })
+}
+
+// === one autoscaler, now ===
+
+async fn now(target: &Autoscaler, command: &Hpa) -> anyhow::Result<Printed> {
+    let options = KubeConfigOptions { context: command.context.clone(), ..KubeConfigOptions::default() };
+    let config = match &command.context {
+        Some(_) => Config::from_kubeconfig(&options).await.map_err(|error| words::without_secrets(&error)),
+        None => Config::infer().await.map_err(|error| words::without_secrets(&error)),
+    };
+    let config = config.map_err(|error| anyhow!("failed to read the kubeconfig: set KUBECONFIG: {error}"))?;
+    let client = Client::try_from(config).context("failed to use the kubeconfig")?;
+    let Autoscaler { namespace, name } = target;
+    let Some(seen) = live::look(&client, namespace, name).await? else {
+        let text = format!(
+            "there is no HorizontalPodAutoscaler {name} in namespace {namespace}; kubectl get hpa -A lists them\n"
+        );
+        return Ok(Printed { text, code: 4 });
+    };
+    let case = read(&serde_json::to_vec(&seen.case)?).map_err(|problem| anyhow!("{namespace}/{name}: {problem}"))?;
+    let answer = evaluate(&case)?;
+    let text =
+        if command.json { format!("{}\n", serde_json::to_string_pretty(&answer)?) } else { page(&seen, &answer) };
+    Ok(Printed { text, code: 0 })
+}
+
+/// What is shown of an autoscaler.
+fn page(seen: &live::Seen, answer: &Answer) -> String {
+    let case = &seen.case;
+    let said = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut page = format!("{}: HPA asked now\nBecause  {}\n", said(at(case, "/id")), answer.because);
+    for metric in &answer.metrics {
+        let _ = writeln!(page, "Metric   {}", of_metric(metric, &seen.failures));
+    }
+    let conditions = answer.conditions.iter().map(|condition| format!("{} {}", condition.kind, condition.reason));
+    let _ = writeln!(page, "Would be {}", conditions.collect::<Vec<_>>().join(", "));
+    let status = at(case, "/hpa/status");
+    let conditions = at(status, "/conditions").as_array().into_iter().flatten();
+    let conditions =
+        conditions.map(|one| format!("{} {}", said(at(one, "/type")), said(at(one, "/reason")))).collect::<Vec<_>>();
+    let desired = at(status, "/desiredReplicas").as_i64().unwrap_or_default();
+    let _ = writeln!(page, "Is       desired {desired}; {} (the controller's last word)", conditions.join(", "));
+    page + "Unseen   what the controller recommended and changed before: a size that it holds for that is not held here\n"
+}
+
+fn of_metric(metric: &MetricAnswer, failures: &BTreeMap<String, String>) -> String {
+    let usage = metric.usage.map(|usage| format!(" at {usage}")).unwrap_or_default();
+    let mut text = match (metric.proposal, &metric.error) {
+        (Some(proposal), _) => format!("{}{usage} asks for {proposal}", metric.name),
+        (None, Some(error)) => format!("{} failed: {error}", metric.name),
+        (None, None) => format!("{} was not asked", metric.name),
+    };
+    if let Some(error) = &metric.error {
+        let shared = failures.get(live::RESOURCE_METRICS).filter(|_| error.starts_with(live::RESOURCE_METRICS));
+        text.extend(failures.get(&metric.name).or(shared).map(|why| format!(" ({why})")));
+    }
+    let Some(groups) = &metric.groups else { return text };
+    let _ = write!(text, "; {} pods count", groups.ready);
+    let left_out = [
+        ("not ready or just started", &groups.unready),
+        ("without a sample", &groups.missing),
+        ("going or failed", &groups.ignored),
+    ];
+    for (why, pods) in left_out.into_iter().filter(|(_, pods)| !pods.is_empty()) {
+        let _ = write!(text, "; {why}: {}", listed(pods));
+    }
+    text
+}
+
+/// The first few of many.
+fn listed(pods: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 5;
+    let first: Vec<&str> = pods.iter().take(SHOWN).map(String::as_str).collect();
+    let more = pods.len().saturating_sub(SHOWN);
+    if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
+}
+
+// === cases ===
+
+/// Answers to standard output, problems to standard error. Exit code 1 where a line has no answer.
+fn cases(file: &Path) -> anyhow::Result<Printed> {
     let (output, errors) = (io::stdout().lock(), io::stderr().lock());
     let malformed = if file == Path::new("-") {
         answer(io::stdin().lock(), output, errors)

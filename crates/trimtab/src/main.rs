@@ -43,7 +43,7 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
             drive::drive(std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock())?;
             Ok(Printed { text: String::new(), code: 0 })
         }
-        Command::Hpa(command) => trimtab::hpa::cases(&command.cases),
+        Command::Hpa(command) => runtime.block_on(trimtab::hpa::hpa(&command)),
         Command::Schema => Ok(Printed { text: format!("{}\n", trimtab::config::schema()), code: 0 }),
     }
 }
