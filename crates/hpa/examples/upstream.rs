@@ -25,9 +25,10 @@ fn main() -> ExitCode {
     let number = |name: &str, default| option(name).map_or(default, |text| text.parse().expect("a number"));
     let program = arguments.first().expect("the program that tests/upstream/build made");
     let (count, seed): (u64, u64) = (number("--cases", 10_000), number("--seed", 1));
-    let mut tally = Tally::default();
+    let keep = option("--keep");
+    let mut tally = Tally { keeps: keep.is_some(), ..Tally::default() };
     let differences = ask(program, seed, count, &mut tally);
-    match option("--keep") {
+    match keep {
         Some(file) => std::fs::write(file, tally.kept()).expect("the file can be written"),
         None => println!("{}", tally.reasons()),
     }
@@ -67,41 +68,44 @@ fn ask(program: &str, seed: u64, count: u64, tally: &mut Tally) -> u64 {
     differences
 }
 
-/// What kinds of answers there were, with the smallest case of each.
+/// How often each reason was given, and, where they are kept, what kinds of answers there were with the smallest case of each.
 #[derive(Default)]
-struct Tally(BTreeMap<String, (u64, Value, Value)>);
+struct Tally {
+    keeps: bool,
+    reasons: BTreeMap<String, u64>,
+    kinds: BTreeMap<String, (u64, Value, Value)>,
+}
 
 impl Tally {
     fn add(&mut self, case: Value, answer: Value) {
         let list = |of: &Value, each: &dyn Fn(&Value) -> String| {
             of.as_array().into_iter().flatten().map(each).collect::<Vec<_>>().join(" ")
         };
+        for condition in answer["conditions"].as_array().into_iter().flatten() {
+            *self.reasons.entry(condition["reason"].to_string()).or_default() += 1;
+        }
+        if !self.keeps {
+            return;
+        }
         let conditions = list(&answer["conditions"], &|one| format!("{}={}", one["type"], one["reason"]));
         let metrics = list(&case["hpa"]["spec"]["metrics"], &|one| one["type"].to_string());
         let errors = list(&answer["metrics"], &|one| one["error"].is_null().to_string());
         let kind = format!("{conditions} of {metrics}, fine: {errors}").replace('"', "");
-        let (count, smallest, own) = self.0.entry(kind).or_insert_with(|| (0, case.clone(), answer.clone()));
+        let (count, smallest, own) = self.kinds.entry(kind).or_insert_with(|| (0, case.clone(), answer.clone()));
         *count += 1;
         if case.to_string().len() < smallest.to_string().len() {
             (*smallest, *own) = (case, answer);
         }
     }
 
-    /// How often each reason was given.
     fn reasons(&self) -> String {
-        let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-        for (count, _, answer) in self.0.values() {
-            for condition in answer["conditions"].as_array().into_iter().flatten() {
-                *reasons.entry(condition["reason"].to_string()).or_default() += count;
-            }
-        }
-        reasons.iter().map(|(reason, count)| format!("{count:8} {reason}")).collect::<Vec<_>>().join("\n")
+        self.reasons.iter().map(|(reason, count)| format!("{count:8} {reason}")).collect::<Vec<_>>().join("\n")
     }
 
     /// The commonest kinds, a line each: a case, and upstream's answer.
     fn kept(self) -> String {
         const KEPT: usize = 300;
-        let mut kinds: Vec<_> = self.0.into_values().collect();
+        let mut kinds: Vec<_> = self.kinds.into_values().collect();
         kinds.sort_by_key(|(count, case, _)| (std::cmp::Reverse(*count), case["id"].to_string()));
         kinds.truncate(KEPT);
         let line = |(_, case, answer): &(u64, Value, Value)| format!("{}\n", json!({"case": case, "answer": answer}));
