@@ -53,11 +53,7 @@ impl Maker {
             self.between(0, 14)
         };
         let there = if self.chance(75) { current } else { self.between(0, 14) };
-        let selector = if self.chance(92) {
-            "app=web"
-        } else {
-            self.of(&["", "app=", "app in (web, api)", "app", "!gone,app=web", "a b", "app=web,", "tier>3"])
-        };
+        let selector = self.selector();
         let fleet = self.fleet(current);
         let metrics = self.metrics();
         let hpa = self.autoscaler(current, &metrics);
@@ -79,6 +75,29 @@ impl Maker {
         case["pods"] = fleet.pods.into();
         self.memory(&mut case, current);
         case
+    }
+
+    /// Mostly the plain one, else what the grammar of selectors is made of, in any order.
+    fn selector(&mut self) -> String {
+        const PARTS: [&str; 26] = [
+            "app", "app", "app", "web", "web", "tier", "5", "=", "=", "==", "!=", "!", "in", "in", "notin", "(", ")",
+            ",", ",", " ", " ", ">", "<", "gone", "a.b/c", "-x",
+        ];
+        match self.random.random_range(0..50) {
+            0..45 => "app=web".to_owned(),
+            45 => self
+                .of(&["", "app=", "app in (web, api)", "app", "!gone,app=web", "a b", "app=web,", "tier>3"])
+                .to_owned(),
+            46 => {
+                let (operator, end) =
+                    (self.of(&["in (", "notin (", " in(", "=", "!=", "=="]), self.of(&[")", "", ",)", ",x)"]));
+                format!("app {operator}{}{end}", self.of(&["web", "", "web,", ",web", "x,,web", "in"]))
+            }
+            _ => {
+                let count = self.between(1, 7);
+                (0..count).map(|_| self.of(&PARTS)).collect()
+            }
+        }
     }
 
     // === pods ===
