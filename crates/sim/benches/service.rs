@@ -22,7 +22,7 @@ fn hour(bencher: Bencher<'_, '_>, replicas: u32, balancing: Balancing) {
     });
 }
 
-#[divan::bench(args = [4, 10, 30], sample_count = 5)]
+#[divan::bench(args = [4, 10, 30, 60], sample_count = 5)]
 fn one_queue(bencher: Bencher<'_, '_>, replicas: u32) {
     hour(bencher, replicas, Balancing::OneQueue);
 }
