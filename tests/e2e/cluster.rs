@@ -259,24 +259,54 @@ fn kube_yaml(document: &str) -> Result<DynamicObject, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
+/// What a test that failed says of a machine that had no time for it.
+pub(crate) struct Busy {
+    since: Instant,
+    stalled: Option<Duration>,
+}
+
+impl Busy {
+    pub(crate) fn begin() -> Self {
+        Self { since: Instant::now(), stalled: Self::stalled() }
+    }
+
+    /// How long something has waited for a CPU since the machine started; `None` where the kernel does not count it.
+    fn stalled() -> Option<Duration> {
+        let pressure = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
+        let some = pressure.lines().find(|line| line.starts_with("some "))?;
+        some.rsplit_once("total=")?.1.parse().ok().map(Duration::from_micros)
+    }
+
+    /// Empty, but where something waited for a CPU nearly all the time.
+    pub(crate) fn said(&self) -> String {
+        let waited = Self::stalled().zip(self.stalled).map(|(now, then)| now.saturating_sub(then));
+        let share = waited.map_or(0.0, |waited| waited.as_secs_f64() / self.since.elapsed().as_secs_f64().max(0.001));
+        if share < 0.9 {
+            return String::new();
+        }
+        format!(" (something waited for a CPU in {:.0} % of that time: is other work running here?)", 100.0 * share)
+    }
+}
+
 /// Waits until `condition` gives something, for `seconds` at the most.
 pub(crate) async fn until<T>(what: &str, seconds: u64, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+    let (begun, busy) = (Instant::now(), Busy::begin());
     loop {
         if let Some(found) = condition().await {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(seconds), "waited {seconds} s in vain: {what}");
+        let late = begun.elapsed() >= Duration::from_secs(seconds);
+        assert!(!late, "waited {seconds} s in vain: {what}{}", busy.said());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
 /// Watches for `seconds` that `condition` never fails; it says what is wrong.
 pub(crate) async fn throughout(seconds: u64, mut condition: impl AsyncFnMut() -> Result<(), String>) {
-    let begun = Instant::now();
+    let (begun, busy) = (Instant::now(), Busy::begin());
     while begun.elapsed() < Duration::from_secs(seconds) {
         if let Err(wrong) = condition().await {
-            panic!("after {:.1} s: {wrong}", begun.elapsed().as_secs_f64());
+            panic!("after {:.1} s: {wrong}{}", begun.elapsed().as_secs_f64(), busy.said());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
