@@ -320,8 +320,9 @@ pub fn phpa(per_replica: RequestsPerSecond, shared: bool, scenario: &Scenario, w
 pub enum Published {
     /// The fewest replicas whose p99 is within this at the forecast.
     PurePredictive(Seconds),
-    /// The same for each of the intervals to come, and so many now that the ramp lets through what they need.
-    RecedingHorizon(Seconds),
+    /// The same for each of so many intervals to come, by default as many as start-up and ramp ask for; and so many replicas now that
+    /// the ramp lets through what they need.
+    RecedingHorizon(Seconds, Option<u32>),
     /// The single step, and never above this share of what the replicas serve at the last rate.
     StaticFloor(Ratio),
     /// That share rises with confidence in the forecast.
@@ -377,10 +378,10 @@ pub fn published(policy: Published, scenario: &Scenario, workload: &Workload) ->
         let floor = |share: f64| Replicas(whole(rate / (capacity.get() * share)));
         match policy {
             Published::PurePredictive(limit) => predictive(limit),
-            Published::RecedingHorizon(limit) => {
+            Published::RecedingHorizon(limit, intervals) => {
                 let off = forecast / forecaster.ahead(1).max(f64::MIN_POSITIVE);
-                let needs =
-                    (1..=horizon(&scenario)).map(|ahead| meets(&scenario, off * forecaster.ahead(ahead), limit));
+                let needs = (1..=intervals.unwrap_or_else(|| horizon(&scenario)))
+                    .map(|ahead| meets(&scenario, off * forecaster.ahead(ahead), limit));
                 planned(&needs.collect::<Vec<_>>(), &scenario)
             }
             Published::StaticFloor(share) => predictive(SIZED_FOR).max(floor(share.get())),

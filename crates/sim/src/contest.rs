@@ -226,7 +226,7 @@ impl Contender {
     /// It as it is by default.
     #[must_use]
     pub fn by_default(self) -> Entrant {
-        Entrant { contender: self, knob: None, gate: None, shared: false }
+        Entrant { contender: self, knob: None, gate: None, shared: false, horizon: None }
     }
 
     /// It at each setting of its sweep, for a frontier; at its default where nothing can be turned.
@@ -254,6 +254,8 @@ pub struct Entrant {
     pub gate: Option<Gate>,
     /// Whether it is driven by the forecaster that all share instead of its own.
     pub shared: bool,
+    /// Intervals that a receding horizon looks ahead; `None` are as many as start-up and ramp ask for.
+    pub horizon: Option<u32>,
 }
 
 impl Entrant {
@@ -285,7 +287,7 @@ impl Entrant {
             }
             Contender::StaticFloor => published(Published::StaticFloor(share)),
             Contender::PurePredictive => published(Published::PurePredictive(span)),
-            Contender::RecedingHorizon => published(Published::RecedingHorizon(span)),
+            Contender::RecedingHorizon => published(Published::RecedingHorizon(span, self.horizon)),
             Contender::CpuHpa => baseline::cpu_hpa(share, scenario),
             Contender::Keda => baseline::keda(per_replica, scenario),
             Contender::SeasonalTrigger => triggered(Trigger::SeasonAgo, Trigger::SEASON_AGO_WINDOW),
@@ -391,7 +393,7 @@ fn serve(workload: &Workload, entrant: &Entrant, seed: u64, scenario: &Scenario)
 }
 
 /// Does all jobs on all cores; what came of them in their order.
-fn spread<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
+pub fn spread<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(jobs.len())));
     let worker = || {
         loop {

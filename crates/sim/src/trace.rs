@@ -189,6 +189,20 @@ impl Trace {
     }
 }
 
+/// The names of a file's columns as they stand there, plain or gzip; `None` where it has no line of them.
+#[must_use]
+pub fn columns(bytes: &[u8]) -> Option<String> {
+    let unpacked;
+    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
+        unpacked = unpack(bytes).ok()?;
+        unpacked.as_slice()
+    } else {
+        bytes
+    };
+    let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+    text.lines().find(|line| !line.starts_with('#')).map(|line| line.trim().to_owned())
+}
+
 fn unpack(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut unpacked = Vec::new();
     let read = flate2::read::MultiGzDecoder::new(bytes).take(LARGEST).read_to_end(&mut unpacked);

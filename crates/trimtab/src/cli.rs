@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use trimtab_core::unit::Ratio;
-use trimtab_sim::law::{Balancing, Needs};
+
+pub use bench::{Bench, Demand, Ramp, Service, Sight, Surge, View};
+
+mod bench;
 
 /// Decides replicas of Kubernetes workloads ahead of demand, and shows its reasons.
 #[derive(Debug, Parser)]
@@ -51,7 +53,7 @@ pub enum Command {
     /// Check policy files; prints every problem with its line and cure
     Lint(Lint),
     /// Decide simulated workloads, and compare with what other autoscalers decide
-    Bench(Bench),
+    Bench(Box<Bench>),
     /// Decide for your own simulator: JSON lines in, one line out for each observation
     #[command(long_about = DRIVE)]
     Drive,
@@ -193,75 +195,6 @@ pub struct Hpa {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// `trimtab bench`.
-#[derive(Args, Clone, Debug)]
-pub struct Bench {
-    /// Seeds of requests: every policy serves the same ones
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
-    pub seeds: u64,
-    /// Seed of the seven traces; 1 is the published one
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub trace_seed: u64,
-    /// A trace of your own instead: CSV with `t_seconds,rate`, a row for each half-minute
-    #[arg(long, value_name = "FILE", conflicts_with = "trace_seed")]
-    pub trace: Option<PathBuf>,
-    /// From ordering a replica to its serving
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    pub start_up: Duration,
-    /// How often trimtab and the autoscalers in use look; the published policies do every 30s
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = tick)]
-    pub tick: Duration,
-    /// Who gets a request: one-queue, least-outstanding, power-of-two, round-robin or random
-    #[arg(long, value_name = "BALANCING", default_value = "one-queue", value_parser = balancing)]
-    pub lb: Balancing,
-    /// How service times scatter: deterministic, exponential, lognormal:CV or h2:CV
-    #[arg(long, value_name = "LAW", default_value = "exponential", value_parser = needs)]
-    pub service: Needs,
-    /// What a replica serves, relative to what is believed: 0.8 is a fifth less
-    #[arg(long, value_name = "RATIO", default_value = "1", value_parser = bias)]
-    pub mu_bias: Ratio,
-    /// Directory for runs.csv and intervals.csv
-    #[arg(long, value_name = "DIRECTORY")]
-    pub out: Option<PathBuf>,
-}
-
-fn tick(text: &str) -> Result<Duration, String> {
-    let tick = duration(text)?;
-    let fits = !tick.is_zero() && Duration::from_secs(30).as_millis().is_multiple_of(tick.as_millis().max(1));
-    if fits { Ok(tick) } else { Err("expected a span that 30s is a multiple of, such as 5s, 10s or 30s".into()) }
-}
-
-fn balancing(text: &str) -> Result<Balancing, String> {
-    match text {
-        "one-queue" => Ok(Balancing::OneQueue),
-        "least-outstanding" => Ok(Balancing::LeastOutstanding),
-        "power-of-two" => Ok(Balancing::PowerOfTwo),
-        "round-robin" => Ok(Balancing::RoundRobin),
-        "random" => Ok(Balancing::Random),
-        _ => Err("expected one-queue, least-outstanding, power-of-two, round-robin or random".into()),
-    }
-}
-
-fn needs(text: &str) -> Result<Needs, String> {
-    let wrong = || {
-        "expected deterministic, exponential, lognormal:CV or h2:CV, with a CV above 0 (h2: of at least 1)".to_owned()
-    };
-    let (law, cv) = text.split_once(':').unwrap_or((text, "0"));
-    let cv: f64 = cv.parse().map_err(|_| wrong())?;
-    match law {
-        "deterministic" => Ok(Needs::Deterministic),
-        "exponential" => Ok(Needs::Exponential),
-        "lognormal" if cv > 0.0 && cv < 10.0 => Ok(Needs::Lognormal(cv)),
-        "h2" if (1.0..10.0).contains(&cv) => Ok(Needs::Hyperexponential(cv)),
-        _ => Err(wrong()),
-    }
-}
-
-fn bias(text: &str) -> Result<Ratio, String> {
-    let bias = text.parse().ok().and_then(Ratio::new).filter(|bias| (0.1..=10.0).contains(&bias.get()));
-    bias.ok_or_else(|| "expected a ratio from 0.1 to 10, such as 0.8".into())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

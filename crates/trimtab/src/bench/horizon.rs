@@ -1,0 +1,87 @@
+//! How far a plan should look: pure prediction under a receding horizon of 1 to 20 intervals, for several start-ups and ramp limits.
+//!
+//! A longer horizon can only matter where something must be ordered before its interval: the start-up takes longer than one, or the ramp lets
+//! through less than what comes. Elsewhere it is dormant: the same sizes as with a horizon of one. The forecaster is the shared one, so that what differs is the plan alone.
+
+use super::files::Files;
+use super::setting::courses;
+use super::{Named, Runs, columns, progress, seeds, trimmed};
+use crate::cli::Bench;
+use std::fmt::Write;
+use trimtab_core::unit::Seconds;
+use trimtab_sim::contest::{Contender, Entrant};
+use trimtab_sim::law::Startup;
+use trimtab_sim::run::Scenario;
+
+/// In intervals of half a minute.
+const HORIZONS: [u32; 10] = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20];
+/// In seconds.
+const START_UPS: [u32; 4] = [0, 30, 60, 120];
+const RAMPS: [Option<u32>; 4] = [Some(1), Some(2), Some(4), None];
+/// Same sizes in all but one of a hundred intervals.
+const DORMANT: f64 = 0.01;
+
+/// What a horizon comes to.
+struct Cell {
+    violations: f64,
+    hours: f64,
+    /// Share of intervals with another size than under the shortest horizon.
+    differs: f64,
+}
+
+pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> anyhow::Result<String> {
+    let courses = courses(&command.demand)?;
+    let seeds = seeds(command, 1);
+    let rounds = START_UPS.len() * RAMPS.len();
+    let progress = progress(courses.len() * HORIZONS.len() * rounds, seeds)?;
+    let header = ["START-UP", "RAMP"].map(str::to_owned).into_iter();
+    let header = header.chain(HORIZONS.map(|horizon| format!("H={horizon}"))).chain(["PAYS FROM".to_owned()]);
+    let mut table = columns(&header.collect::<Vec<_>>());
+    let mut csv = "start_up_s,ramp,horizon,violations,replica_hours,differs\n".to_owned();
+    for start_up in START_UPS {
+        for ramp in RAMPS {
+            let mut scenario = Scenario { ramp, ..scenario.clone() };
+            scenario.law.startup = Startup::Fixed(Seconds::whole(start_up));
+            let runs = Runs::hold(&courses, entrants(), seeds, &scenario, &progress);
+            let cells: Vec<Cell> = (0..HORIZONS.len()).map(|number| cell(&runs, number)).collect();
+            let ramp = ramp.map_or_else(|| "none".to_owned(), |most| most.to_string());
+            for (horizon, Cell { violations, hours, differs }) in HORIZONS.iter().zip(&cells) {
+                // Writing to a String cannot fail.
+                let _ = writeln!(csv, "{start_up},{ramp},{horizon},{violations:.6},{hours:.4},{differs:.4}");
+            }
+            let shown = cells.iter().map(|cell| {
+                let dormant = if cell.differs <= DORMANT { "=" } else { "" };
+                format!("{dormant}{:.4} @ {:.1}", cell.violations, cell.hours)
+            });
+            table.add_row([format!("{start_up} s"), ramp].into_iter().chain(shown).chain([pays(&cells)]));
+        }
+    }
+    files.write("horizon.csv", &csv)?;
+    let note = "= is dormant: in 99 of 100 intervals the size is that of H=1. H is in half-minutes.";
+    Ok(format!("{}\n{note}\n", trimmed(&table)))
+}
+
+fn entrants() -> Vec<Named> {
+    let of = |horizon: u32| Named {
+        name: format!("horizon {horizon}"),
+        entrant: Entrant { horizon: Some(horizon), ..Contender::RecedingHorizon.by_default() },
+    };
+    HORIZONS.map(of).into()
+}
+
+fn cell(runs: &Runs, entrant: usize) -> Cell {
+    let mean = runs.mean(None, entrant);
+    let (mut others, mut intervals) = (0_usize, 0_usize);
+    for (longer, shortest) in runs.scores(None, entrant).zip(runs.scores(None, 0)) {
+        intervals += longer.rows.len();
+        others += longer.rows.iter().zip(&shortest.rows).filter(|(one, other)| one.replicas != other.replicas).count();
+    }
+    Cell { violations: mean.violations, hours: mean.replica_hours, differs: others as f64 / intervals.max(1) as f64 }
+}
+
+/// The shortest horizon with a tenth fewer violations than the shortest of all.
+fn pays(cells: &[Cell]) -> String {
+    let first = cells.first().map_or(0.0, |cell| cell.violations);
+    let better = cells.iter().position(|cell| cell.violations < 0.9 * first);
+    better.and_then(|place| HORIZONS.get(place)).map_or_else(|| "never".to_owned(), |horizon| format!("H={horizon}"))
+}

@@ -1,0 +1,125 @@
+use super::*;
+use crate::cli::{Cli, Command};
+use clap::Parser;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn command(arguments: &[&str]) -> Bench {
+    match Cli::try_parse_from(["trimtab", "bench"].iter().chain(arguments)).unwrap().command {
+        Command::Bench(command) => *command,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A small trace in a directory of its own.
+fn trace(directory: &Path) -> String {
+    let trace = directory.join("trace.csv");
+    let rows: Vec<String> = (0..24).map(|row| format!("{},{}\n", row * 30, 60 + 10 * (row % 12))).collect();
+    std::fs::write(&trace, format!("# history_rows=4 period=12\nt_seconds,rate\n{}", rows.concat())).unwrap();
+    trace.to_str().unwrap().to_owned()
+}
+
+/// Every file of a directory; PNG are made of the SVG by another program, where it is there.
+fn contents(directory: &Path) -> BTreeMap<String, String> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let text = entries.filter(|path| path.extension().is_some_and(|extension| extension != "png"));
+    text.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn the_same_command_gives_the_same_files_figures_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = trace(directory.path());
+    for (view, expected) in [
+        ("table", vec!["intervals.csv", "pairs.csv", "runs.csv", "series-trace.svg", "violations.svg"]),
+        ("frontier", vec!["frontier.csv", "frontier.svg"]),
+        ("churn", vec!["churn.csv"]),
+    ] {
+        let files = ["one", "other"].map(|name| {
+            let out = directory.path().join(view).join(name);
+            let out = out.to_str().unwrap();
+            let printed = bench(&command(&[view, "--trace", &trace, "--seeds", "5", "--out", out])).unwrap();
+            (printed.text.replace(out, ""), contents(Path::new(out)))
+        });
+        assert_eq!(files[0], files[1], "{view}");
+        assert_eq!(files[0].1.keys().map(String::as_str).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn a_row_stands_for_each_run_and_for_each_interval() {
+    let directory = tempfile::tempdir().unwrap();
+    let (trace, out) = (trace(directory.path()), directory.path().join("out"));
+    let start_ups = ["--trace", &trace, "--seeds", "2", "--start-up", "0s,60s", "--out", out.to_str().unwrap()];
+    let printed = bench(&command(&start_ups)).unwrap();
+    assert!(printed.text.contains("Start-up 60 s"), "{}", printed.text);
+    let files = contents(&out);
+    let runs = 2 * 19 * 2;
+    assert_eq!(files["runs.csv"].lines().count(), 1 + runs);
+    assert_eq!(files["intervals.csv"].lines().count(), 1 + 20 * runs);
+    let wide = |line: &str| line.replace(", ", " ").split(',').count();
+    let columns = wide(files["runs.csv"].lines().next().unwrap());
+    assert!(files["runs.csv"].lines().all(|line| wide(line) == columns));
+    assert!(files.contains_key("violations-start-up-60s.svg"));
+}
+
+#[test]
+fn nothing_is_written_where_nothing_is_wanted() {
+    let directory = tempfile::tempdir().unwrap();
+    let printed = bench(&command(&["churn", "--trace", &trace(directory.path()), "--seeds", "1", "--out", "none"]));
+    assert!(!printed.unwrap().text.contains("Written"));
+    assert!(!Path::new("none").exists());
+}
+
+#[test]
+fn traces_of_a_directory_are_told_from_other_files_and_rescaled() {
+    let directory = tempfile::tempdir().unwrap();
+    trace(directory.path());
+    std::fs::write(directory.path().join("prices.csv"), "t_seconds,price\n0,1\n").unwrap();
+    let path = directory.path().to_str().unwrap();
+    let printed = bench(&command(&["traces", path, "--peak", "300", "--out", "none"])).unwrap();
+    assert!(printed.text.contains("left out: prices"), "{}", printed.text);
+    assert!(printed.text.contains("170.0/s"), "{}", printed.text);
+}
+
+#[test]
+fn a_trace_that_is_none_is_named_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace.csv");
+    std::fs::write(&trace, "t_seconds,rate\n0,60\n30,many\n60,-1\n").unwrap();
+    let error = bench(&command(&["--trace", trace.to_str().unwrap()])).unwrap_err();
+    let said = format!("{error:#}");
+    assert!(said.contains("trace.csv") && said.contains("line 3") && said.contains("line 4"), "{said}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_with_every_reason() {
+    let error = bench(&command(&["--min", "9", "--max", "3", "--slo", "10ms", "--peak", "100"])).unwrap_err();
+    let said = error.to_string();
+    for part in ["--min 9 and --max 3", "--slo 10ms is below the mean service time of 0.0200 s", "--peak is of a trace"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    let error = bench(&command(&["churn", "--start-up", "0s,30s"])).unwrap_err();
+    assert!(error.to_string().contains("one --start-up"), "{error}");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    for arguments in [
+        ["--tick", "7s"],
+        ["--mu-bias", "0"],
+        ["--lb", "fair"],
+        ["--service", "h2:0.5"],
+        ["--seeds", "0"],
+        ["--missing", "1.5"],
+        ["--ramp", "0"],
+        ["--outage", "1h"],
+        ["--scale", "0"],
+        ["--peak", "-1"],
+    ] {
+        let arguments = ["trimtab", "bench"].into_iter().chain(arguments);
+        assert!(Cli::try_parse_from(arguments.clone()).is_err(), "{:?}", arguments.collect::<Vec<_>>());
+    }
+}
