@@ -348,7 +348,7 @@ pub fn hold(
 
 /// Runs all entrants on all cores; `done` is called after each run. By workload, entrant and seed, each in the order given.
 ///
-/// The tuned gates are tuned first, on the workloads and on up to three of the seeds that they are then judged by.
+/// The tuned gates are tuned first, on the workloads and on up to two of the seeds that they are then judged by.
 pub fn contend(
     workloads: &[Workload],
     entrants: &[Entrant],
@@ -357,7 +357,7 @@ pub fn contend(
     done: &(dyn Fn() + Sync),
 ) -> Vec<Vec<Vec<Outcome>>> {
     let seeds: Vec<u64> = seeds.collect();
-    let tuning: Vec<u64> = seeds.iter().copied().take(3).collect();
+    let tuning: Vec<u64> = seeds.iter().copied().take(2).collect();
     let is_tuned = |entrant: &Entrant| entrant.contender.is_tuned() && entrant.gate.is_none();
     let tuned = entrants.iter().any(is_tuned).then(|| tune(workloads, &tuning, scenario));
     let entrant_on = |workload: usize, entrant: &Entrant| {

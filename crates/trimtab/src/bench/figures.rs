@@ -63,10 +63,13 @@ pub(super) fn violations(runs: &Runs) -> Canvas {
     const ROW: f64 = 44.0;
     /// From one policy's lane within a row to the next: marks at the same place stay in sight.
     const LANE: f64 = 4.5;
-    let rows = runs.courses.len() + 1;
-    let (left, right, top) = (170.0, 990.0, 108.0);
+    // One course is its own mean.
+    let rows = if runs.courses.len() == 1 { 1 } else { runs.courses.len() + 1 };
+    let longest = runs.courses.iter().map(|course| course.name.chars().count()).max().unwrap_or_default();
+    let left = f64::max(142.0, 42.0 + LETTER * longest as f64);
+    let (right, top) = (left + 820.0, 108.0);
     let bottom = top + ROW * rows as f64;
-    let mut canvas = Canvas::new(1020.0, bottom + 62.0);
+    let mut canvas = Canvas::new(right + 30.0, bottom + 62.0);
     let shown = shown(runs);
     let most = (0..runs.courses.len()).flat_map(|course| shown.iter().map(move |(place, _)| (course, *place)));
     let most = most.map(|(course, place)| runs.mean(Some(course), place).violations).fold(0.05, f64::max);
@@ -231,11 +234,15 @@ pub(super) fn series(runs: &Runs, course: usize) -> Canvas {
         canvas.words((x + 30.0, 80.5), Anchor::Start, colour::INK, name);
         x += 60.0 + LETTER * name.len() as f64;
     };
-    curve(&mut canvas, "demand", colour::SOFT, 1.2, demand.iter().map(|row| row.rate.get()).collect());
-    for (place, contender) in shown.iter().take(2).rev() {
-        let width = if *contender == Contender::Trimtab { 2.2 } else { 1.2 };
+    // trimtab last, so that nothing hides it; the other one thin, because it may change in every interval.
+    for (place, contender) in shown.iter().skip(1).take(1) {
         let name = format!("capacity under {}", contender.name());
-        curve(&mut canvas, &name, style(*contender).0, width, rows(*place).iter().map(capacity).collect());
+        curve(&mut canvas, &name, style(*contender).0, 0.8, rows(*place).iter().map(capacity).collect());
+    }
+    curve(&mut canvas, "demand", colour::INK, 1.0, demand.iter().map(|row| row.rate.get()).collect());
+    for (place, contender) in shown.iter().take(1) {
+        let name = format!("capacity under {}", contender.name());
+        curve(&mut canvas, &name, style(*contender).0, 2.2, rows(*place).iter().map(capacity).collect());
     }
     for (number, (place, contender)) in shown.iter().enumerate() {
         let y = strips + STRIP * number as f64;

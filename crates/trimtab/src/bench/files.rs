@@ -48,6 +48,7 @@ impl Files {
     pub(super) fn finish(self) -> anyhow::Result<String> {
         let Some(directory) = self.directory.filter(|_| !self.written.is_empty()) else { return Ok(String::new()) };
         let mut said = format!("\nWritten to {}: {}\n", directory.display(), self.written.join(", "));
+        let mut drawn = 0;
         for svg in self.written.iter().map(|name| directory.join(name)) {
             if svg.extension().is_none_or(|extension| extension != "svg") {
                 continue;
@@ -56,13 +57,19 @@ impl Files {
             let converted =
                 Command::new("rsvg-convert").args(["--zoom", ZOOM, "--output"]).arg(&png).arg(&svg).status();
             match converted {
-                Ok(status) => anyhow::ensure!(status.success(), "rsvg-convert failed on {}: {status}", svg.display()),
+                Ok(status) => {
+                    anyhow::ensure!(status.success(), "rsvg-convert failed on {}: {status}", svg.display());
+                    drawn += 1;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     said.push_str("No PNG of them: rsvg-convert is not installed (Debian: librsvg2-bin)\n");
                     break;
                 }
                 Err(error) => return Err(error).context("failed to start rsvg-convert"),
             }
+        }
+        if drawn > 0 {
+            said.push_str("Each figure is there as PNG too\n");
         }
         Ok(said)
     }

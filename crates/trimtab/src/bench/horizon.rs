@@ -1,7 +1,7 @@
 //! How far a plan should look: pure prediction under a receding horizon of 1 to 20 intervals, for several start-ups and ramp limits.
 //!
 //! A longer horizon can only matter where something must be ordered before its interval: the start-up takes longer than one, or the ramp lets
-//! through less than what comes. Elsewhere it is dormant: the same sizes as with a horizon of one. The forecaster is the shared one, so that what differs is the plan alone.
+//! through less than what comes. Elsewhere it is dormant: the same sizes as with a shorter one. The forecaster is the shared one, so that what differs is the plan alone.
 
 use super::files::Files;
 use super::setting::courses;
@@ -18,14 +18,14 @@ const HORIZONS: [u32; 10] = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20];
 /// In seconds.
 const START_UPS: [u32; 4] = [0, 30, 60, 120];
 const RAMPS: [Option<u32>; 4] = [Some(1), Some(2), Some(4), None];
-/// Same sizes in all but one of a hundred intervals.
+/// Same sizes in all but one of a hundred intervals: dormant.
 const DORMANT: f64 = 0.01;
 
 /// What a horizon comes to.
 struct Cell {
     violations: f64,
     hours: f64,
-    /// Share of intervals with another size than under the shortest horizon.
+    /// Share of intervals with another size than under the horizon before it.
     differs: f64,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> a
     let rounds = START_UPS.len() * RAMPS.len();
     let progress = progress(courses.len() * HORIZONS.len() * rounds, seeds)?;
     let header = ["START-UP", "RAMP"].map(str::to_owned).into_iter();
-    let header = header.chain(HORIZONS.map(|horizon| format!("H={horizon}"))).chain(["PAYS FROM".to_owned()]);
+    let header = header.chain(HORIZONS.map(|horizon| format!("H={horizon}"))).chain(["DORMANT BEYOND".to_owned()]);
     let mut table = columns(&header.collect::<Vec<_>>());
     let mut csv = "start_up_s,ramp,horizon,violations,replica_hours,differs\n".to_owned();
     for start_up in START_UPS {
@@ -50,14 +50,17 @@ pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> a
                 let _ = writeln!(csv, "{start_up},{ramp},{horizon},{violations:.6},{hours:.4},{differs:.4}");
             }
             let shown = cells.iter().map(|cell| {
-                let dormant = if cell.differs <= DORMANT { "=" } else { "" };
-                format!("{dormant}{:.4} @ {:.1}", cell.violations, cell.hours)
+                if cell.differs <= DORMANT {
+                    "=".to_owned()
+                } else {
+                    format!("{:.4} @ {:.1}", cell.violations, cell.hours)
+                }
             });
-            table.add_row([format!("{start_up} s"), ramp].into_iter().chain(shown).chain([pays(&cells)]));
+            table.add_row([format!("{start_up} s"), ramp].into_iter().chain(shown).chain([dormant_beyond(&cells)]));
         }
     }
     files.write("horizon.csv", &csv)?;
-    let note = "= is dormant: in 99 of 100 intervals the size is that of H=1. H is in half-minutes.";
+    let note = "= is dormant: in 99 of 100 intervals the size is that of the shorter horizon to its left. H is in half-minutes.";
     Ok(format!("{}\n{note}\n", trimmed(&table)))
 }
 
@@ -71,17 +74,19 @@ fn entrants() -> Vec<Named> {
 
 fn cell(runs: &Runs, entrant: usize) -> Cell {
     let mean = runs.mean(None, entrant);
+    let Some(before) = entrant.checked_sub(1) else {
+        return Cell { violations: mean.violations, hours: mean.replica_hours, differs: 1.0 };
+    };
     let (mut others, mut intervals) = (0_usize, 0_usize);
-    for (longer, shortest) in runs.scores(None, entrant).zip(runs.scores(None, 0)) {
+    for (longer, shorter) in runs.scores(None, entrant).zip(runs.scores(None, before)) {
         intervals += longer.rows.len();
-        others += longer.rows.iter().zip(&shortest.rows).filter(|(one, other)| one.replicas != other.replicas).count();
+        others += longer.rows.iter().zip(&shorter.rows).filter(|(one, other)| one.replicas != other.replicas).count();
     }
     Cell { violations: mean.violations, hours: mean.replica_hours, differs: others as f64 / intervals.max(1) as f64 }
 }
 
-/// The shortest horizon with a tenth fewer violations than the shortest of all.
-fn pays(cells: &[Cell]) -> String {
-    let first = cells.first().map_or(0.0, |cell| cell.violations);
-    let better = cells.iter().position(|cell| cell.violations < 0.9 * first);
-    better.and_then(|place| HORIZONS.get(place)).map_or_else(|| "never".to_owned(), |horizon| format!("H={horizon}"))
+/// The longest horizon that still changed a size.
+fn dormant_beyond(cells: &[Cell]) -> String {
+    let last = cells.iter().rposition(|cell| cell.differs > DORMANT).unwrap_or_default();
+    HORIZONS.get(last).map_or_else(String::new, |horizon| format!("H={horizon}"))
 }

@@ -64,12 +64,13 @@ pub(super) fn view(
     ))
 }
 
-/// Who is no worse in both, and better in one.
+/// Who is no worse in both, and better in one; less than a thousandth of the cost is no difference.
 fn losses(means: &[Mean]) -> String {
     let Some(ours) = means.first() else { return String::new() };
     let beats = |theirs: &Mean| {
-        let (fewer, cheaper) = (theirs.violations <= ours.violations, theirs.replica_hours <= ours.replica_hours);
-        fewer && cheaper && (theirs.violations < ours.violations || theirs.replica_hours < ours.replica_hours)
+        let cost = theirs.replica_hours / ours.replica_hours;
+        let no_worse = theirs.violations <= ours.violations && cost <= 1.001;
+        no_worse && (theirs.violations < ours.violations || cost < 0.999)
     };
     let losses =
         SHOWN.iter().zip(means).skip(1).filter(|(_, theirs)| beats(theirs)).map(|(contender, _)| contender.name());
