@@ -90,3 +90,17 @@ fn dormant_beyond(cells: &[Cell]) -> String {
     let last = cells.iter().rposition(|cell| cell.differs > DORMANT).unwrap_or_default();
     HORIZONS.get(last).map_or_else(String::new, |horizon| format!("H={horizon}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_dormant_beyond_the_last_horizon_that_changed_a_size() {
+        let cells = |differs: &[f64]| -> Vec<Cell> {
+            differs.iter().map(|differs| Cell { violations: 0.0, hours: 0.0, differs: *differs }).collect()
+        };
+        assert_eq!(dormant_beyond(&cells(&[1.0, 0.0, 0.0])), "H=1");
+        assert_eq!(dormant_beyond(&cells(&[1.0, 0.2, 0.05, 0.009, 0.0])), "H=3");
+    }
+}

@@ -496,3 +496,44 @@ fn frame(canvas: &mut Canvas, across: &Axis, up: &Axis, name: &str) {
     );
     canvas.upright((left - 50.0, f64::midpoint(top, bottom)), name);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Surge {
+        let span = std::time::Duration::from_secs;
+        Surge { boot: vec![span(30)], room: 60, node: span(90), metric_lag: span(15) }
+    }
+
+    #[test]
+    fn demand_rises_within_a_minute_stays_and_falls_back() {
+        let at = [0, BEGINS, BEGINS + 30, BEGINS + RISES, BEGINS + RISES + STAYS, ENDS - 600, ENDS];
+        let demand = at.map(|second| demand(second).to_string());
+        assert_eq!(demand, ["500", "500", "5250", "10000", "10000", "500", "500"]);
+    }
+
+    #[test]
+    fn what_is_late_is_seen_late_and_the_newest_of_it() {
+        let base = Scenario::benchmark(1);
+        let scenario = scenario(&base, &settings(), Seconds::whole(30), 1);
+        let measured = |second: i64| Measured {
+            at: Timestamp(1_000 * second),
+            rate: RequestsPerSecond::whole(1),
+            busy: Ratio::ONE,
+            interval: None,
+        };
+        let mut underway: VecDeque<Measured> = [5, 10, 15].map(measured).into();
+        assert!(see(&mut underway, Timestamp(19_000), &scenario).is_none());
+        assert_eq!(see(&mut underway, Timestamp(26_000), &scenario).unwrap().at, Timestamp(10_000));
+        assert_eq!(underway.len(), 1);
+    }
+
+    #[test]
+    fn help_beyond_the_room_of_the_nodes_waits_for_them() {
+        let base = Scenario::benchmark(1);
+        let course = face(Who::Keda, &scenario(&base, &settings(), Seconds::whole(30), 1), BEGINS + 200);
+        let ready = |after: u32| course.moments[(BEGINS + after) as usize].ready;
+        assert!(ready(45) < 20 && ready(150) == 60 && ready(199) > 60, "{} {} {}", ready(45), ready(150), ready(199));
+    }
+}
