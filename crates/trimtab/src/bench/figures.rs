@@ -212,21 +212,7 @@ pub(super) fn series(runs: &Runs, course: usize) -> Canvas {
         colour::SOFT,
         &format!("seed 1, start-up {start_up} s; capacity is what the ready replicas serve at full use"),
     );
-    for tick in up.ticks(6.0) {
-        canvas.line((left, up.place(tick)), (right, up.place(tick)), colour::FAINT, 1.0);
-        canvas.words((left - 8.0, up.place(tick) + 4.5), Anchor::End, colour::INK, &tick.to_string());
-    }
-    canvas.upright((48.0, f64::midpoint(top, bottom)), "requests a second");
-    for tick in across.ticks(10.0) {
-        canvas.line((across.place(tick), bottom), (across.place(tick), bottom + 5.0), colour::SOFT, 1.0);
-        canvas.words(
-            (across.place(tick), bottom + 20.0),
-            Anchor::Middle,
-            colour::INK,
-            &((tick * 100.0).round() / 100.0).to_string(),
-        );
-    }
-    canvas.words((f64::midpoint(left, right), bottom + 40.0), Anchor::Middle, colour::INK, "hours");
+    scales(&mut canvas, &across, &up);
     let mut x = left;
     let mut curve = |canvas: &mut Canvas, name: &str, colour: &str, width: f64, values: Vec<f64>| {
         canvas.path(steps(&values, &across, &up, hour), colour, width);
@@ -255,6 +241,26 @@ pub(super) fn series(runs: &Runs, course: usize) -> Canvas {
         }
     }
     canvas
+}
+
+/// Requests a second upwards, hours to the right.
+fn scales(canvas: &mut Canvas, across: &Axis, up: &Axis) {
+    let ((left, right), (bottom, top)) = (across.places, up.places);
+    for tick in up.ticks(6.0) {
+        canvas.line((left, up.place(tick)), (right, up.place(tick)), colour::FAINT, 1.0);
+        canvas.words((left - 8.0, up.place(tick) + 4.5), Anchor::End, colour::INK, &tick.to_string());
+    }
+    canvas.upright((48.0, f64::midpoint(top, bottom)), "requests a second");
+    for tick in across.ticks(10.0) {
+        canvas.line((across.place(tick), bottom), (across.place(tick), bottom + 5.0), colour::SOFT, 1.0);
+        canvas.words(
+            (across.place(tick), bottom + 20.0),
+            Anchor::Middle,
+            colour::INK,
+            &((tick * 100.0).round() / 100.0).to_string(),
+        );
+    }
+    canvas.words((f64::midpoint(left, right), bottom + 40.0), Anchor::Middle, colour::INK, "hours");
 }
 
 /// A course that keeps its value for an interval each.
