@@ -25,6 +25,7 @@ fn policy() -> Policy {
         capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
         protect: Vec::new(),
         stabilization: Seconds::whole(300),
+        events: Vec::new(),
         ramp: None,
     }
 }
@@ -42,6 +43,7 @@ fn snapshot(tick: u32, replicas: u32) -> Snapshot {
         capacity: Reading::Missing(Absence::NotConfigured),
         latency: Reading::Missing(Absence::NotConfigured),
         utilization: Reading::Missing(Absence::NotConfigured),
+        foretold: Vec::new(),
         protected: BTreeMap::new(),
         fleet: Fleet {
             desired: Replicas(replicas),

@@ -2,15 +2,26 @@
 //!
 //! Declared by the policy, or measured and smoothed. It changes with releases, not with the minute, so the last
 //! good value serves through a gap, with its age shown; nothing is ever sized with a capacity that nobody gave.
+//!
+//! Where utilization is measured, it corrects either: what was served over how long the replicas were busy for it (the utilization law,
+//! Denning and Buzen, Computing Surveys 10(3), 1978), faded over ten minutes, with the belief weighing as much as some minutes of one
+//! replica. Nothing is learned while replicas are nearly always busy: then what arrives is not what is served.
 
+use crate::demand::Demand;
 use crate::policy;
-use crate::snapshot::{Absence, Reading};
-use crate::unit::{RequestsPerSecond, Seconds, Timestamp};
+use crate::snapshot::{Absence, Reading, Snapshot};
+use crate::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Time constant of the smoothing: a mean service time over one minute scatters by a few per cent, and every
 /// twitch of it would move the size of the whole workload.
 const SMOOTHING: Seconds = Seconds::whole(60);
+/// Utilization says something between these: below, the replicas' own housekeeping counts; above, a queue hides demand.
+const TELLING: (Ratio, Ratio) = (Ratio::percent(20), Ratio::percent(97));
+/// Time constant of what utilization says: a release is learned in ten minutes.
+const FADING: Seconds = Seconds::whole(600);
+/// The belief weighs as much as so long of one busy replica.
+const BELIEF: Seconds = Seconds::whole(150);
 
 /// What is believed of a replica's capacity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +36,13 @@ pub enum Capacity {
         /// How long ago it was last measured.
         age: Seconds,
     },
+    /// Declared or measured, and corrected by how busy the replicas are.
+    Corrected {
+        /// Requests a second.
+        rate: RequestsPerSecond,
+        /// What it would be without.
+        believed: RequestsPerSecond,
+    },
     /// Nobody said.
     Unknown(Absence),
 }
@@ -34,7 +52,7 @@ impl Capacity {
     #[must_use]
     pub fn rate(&self) -> Option<RequestsPerSecond> {
         match self {
-            Self::Declared(rate) | Self::Measured { rate, .. } => Some(*rate),
+            Self::Declared(rate) | Self::Measured { rate, .. } | Self::Corrected { rate, .. } => Some(*rate),
             Self::Unknown(_) => None,
         }
     }
@@ -44,9 +62,48 @@ impl Capacity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Memory {
     measured: Option<(Timestamp, RequestsPerSecond)>,
+    #[serde(default)]
+    looked: Option<Timestamp>,
+    /// Requests that were served while utilization told something, and how long replicas were busy with them.
+    #[serde(default)]
+    served: f64,
+    #[serde(default)]
+    busy: Seconds,
 }
 
+/// What is believed of capacity; `queued` tells whether requests wait for a replica.
 pub(crate) fn assess(
+    policy: &policy::Capacity,
+    memory: &mut Memory,
+    demand: &Demand,
+    queued: bool,
+    snapshot: &Snapshot,
+) -> Capacity {
+    let at = snapshot.at;
+    let elapsed = memory.looked.map_or(Seconds::ZERO, |looked| at.since(looked)).min(SMOOTHING);
+    memory.looked = Some(at);
+    if let (Demand::Known { rate, .. }, false) = (demand, queued) {
+        learn(memory, *rate, elapsed, snapshot);
+    }
+    let believed = believe(policy, memory, &snapshot.capacity, at);
+    match believed.rate() {
+        Some(rate) if memory.busy > Seconds::ZERO => {
+            let corrected = (rate.get() * BELIEF.get() + memory.served) / (BELIEF + memory.busy).get();
+            Capacity::Corrected { rate: RequestsPerSecond::clamped(corrected), believed: rate }
+        }
+        _ => believed,
+    }
+}
+
+fn learn(memory: &mut Memory, rate: RequestsPerSecond, elapsed: Seconds, snapshot: &Snapshot) {
+    let Some(busy) = snapshot.utilization.fresh().filter(|busy| *busy > TELLING.0 && *busy < TELLING.1) else { return };
+    let keep = libm::exp(-elapsed.get() / FADING.get());
+    memory.served = memory.served * keep + rate.get() * elapsed.get();
+    let replicas = f64::from(snapshot.fleet.ready.0);
+    memory.busy = Seconds::clamped(memory.busy.get() * keep + busy.get() * replicas * elapsed.get());
+}
+
+fn believe(
     policy: &policy::Capacity,
     memory: &mut Memory,
     reading: &Reading<RequestsPerSecond>,
@@ -74,33 +131,76 @@ fn smooth(last: RequestsPerSecond, rate: RequestsPerSecond, elapsed: Seconds) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Coverage, Sample};
+    use crate::snapshot::{Coverage, Fleet, Sample};
+    use crate::unit::Replicas;
+    use std::collections::BTreeMap;
+
+    fn reading<T>(value: T) -> Reading<T> {
+        Reading::Fresh(Sample { value, age: None, coverage: Coverage::Unmeasured })
+    }
 
     fn measured(rate: f64) -> Reading<RequestsPerSecond> {
-        let value = RequestsPerSecond::new(rate).unwrap();
-        Reading::Fresh(Sample { value, age: None, coverage: Coverage::Unmeasured })
+        reading(RequestsPerSecond::new(rate).unwrap())
+    }
+
+    fn believed(memory: &mut Memory, reading: &Reading<RequestsPerSecond>, second: i64) -> Capacity {
+        believe(&policy::Capacity::Measured, memory, reading, Timestamp(second * 1_000))
     }
 
     #[test]
     fn the_last_good_value_serves_through_a_gap() {
         let mut memory = Memory::default();
-        assess(&policy::Capacity::Measured, &mut memory, &measured(50.0), Timestamp(0));
-        let gap = Reading::Missing(Absence::Unreachable);
-        let seen = assess(&policy::Capacity::Measured, &mut memory, &gap, Timestamp(90_000));
+        believed(&mut memory, &measured(50.0), 0);
+        let seen = believed(&mut memory, &Reading::Missing(Absence::Unreachable), 90);
         assert_eq!(seen, Capacity::Measured { rate: RequestsPerSecond::new(50.0).unwrap(), age: Seconds::whole(90) });
     }
 
     #[test]
     fn a_capacity_of_zero_is_no_capacity() {
-        let seen = assess(&policy::Capacity::Measured, &mut Memory::default(), &measured(0.0), Timestamp(0));
-        assert_eq!(seen, Capacity::Unknown(Absence::NotANumber));
+        assert_eq!(believed(&mut Memory::default(), &measured(0.0), 0), Capacity::Unknown(Absence::NotANumber));
     }
 
     #[test]
     fn one_odd_measurement_hardly_moves_it() {
         let mut memory = Memory::default();
-        assess(&policy::Capacity::Measured, &mut memory, &measured(50.0), Timestamp(0));
-        let seen = assess(&policy::Capacity::Measured, &mut memory, &measured(10.0), Timestamp(5_000));
+        believed(&mut memory, &measured(50.0), 0);
+        let seen = believed(&mut memory, &measured(10.0), 5);
         assert!(seen.rate().unwrap().get() > 46.0, "{seen:?}");
+    }
+
+    #[test]
+    fn a_declared_capacity_is_corrected_by_how_busy_replicas_are() {
+        let demand = Demand::Known { rate: RequestsPerSecond::whole(320), age: None, complete: true };
+        let snapshot = |second: i64, busy| Snapshot {
+            at: Timestamp(second * 1_000),
+            demand: Reading::Missing(Absence::NotConfigured),
+            capacity: Reading::Missing(Absence::NotConfigured),
+            latency: Reading::Missing(Absence::NotConfigured),
+            utilization: reading(busy),
+            foretold: Vec::new(),
+            protected: BTreeMap::new(),
+            fleet: Fleet {
+                desired: Replicas(10),
+                ready: Replicas(10),
+                starting: Replicas(0),
+                stuck: Replicas(0),
+                startup: None,
+                rolling_out: false,
+            },
+        };
+        let declared = policy::Capacity::Declared(RequestsPerSecond::whole(50));
+        let after = |busy, queued| {
+            let mut memory = Memory::default();
+            (0..=24)
+                .map(|tick| assess(&declared, &mut memory, &demand, queued, &snapshot(5 * tick, busy)))
+                .last()
+                .and_then(|capacity| capacity.rate())
+                .unwrap()
+                .get()
+        };
+        let seen = after(Ratio::percent(80), false);
+        assert!((40.0..41.6).contains(&seen), "320/s keep 8 of 10 busy: 40 each, not 50: {seen}");
+        assert_eq!(after(Ratio::percent(99), false).to_bits(), 50.0_f64.to_bits(), "a queue may hide demand");
+        assert_eq!(after(Ratio::percent(80), true).to_bits(), 50.0_f64.to_bits(), "and does where one is known");
     }
 }

@@ -7,10 +7,11 @@ use crate::capacity::Capacity;
 use crate::demand::Demand;
 use crate::forecast::Forecast;
 use crate::limit::{Bite, Limit};
+use crate::plan::Plan;
 use crate::protect::Guard;
-use crate::size::Size;
 use crate::snapshot::Absence;
-use crate::unit::{Replicas, Seconds, Timestamp};
+use crate::trust::Trust;
+use crate::unit::{Erlangs, Replicas, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -34,13 +35,17 @@ pub struct Decision {
     pub capacity: Capacity,
     /// How long it takes until a replica that is ordered now serves.
     pub lead: LeadTime,
-    /// Step 2: demand now and at the end of the lead time, where demand is known.
+    /// Step 2: demand now and in the windows ahead, where demand is known.
     pub forecast: Option<Forecast>,
-    /// Step 3: the sizes that follow.
-    pub wanted: Wanted,
-    /// Step 4: what is protected downstream.
+    /// Step 3: what the workload's own latency says of the model.
+    pub trust: Trust,
+    /// Requests that are taken to wait when an order of now is ready.
+    pub backlog: Erlangs,
+    /// Step 4: the size that costs least, the risk priced in; `None` where demand or capacity is not known.
+    pub plan: Option<Plan>,
+    /// Step 5: what is protected downstream.
     pub guards: Vec<Guard>,
-    /// Step 5: the limits that bit, in their order.
+    /// Step 6: the limits that bit, in their order.
     pub bites: Vec<Bite>,
 }
 
@@ -87,39 +92,13 @@ impl LeadTime {
     }
 }
 
-/// The sizes that demand asks for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wanted {
-    /// Demand and capacity are known.
-    Known {
-        /// The fewest replicas for the most that is to be served within the lead time; fewer than that is too few.
-        need: Size,
-        /// The fewest for that and a little more; more than that is too many. Between the two nothing changes.
-        keep: Size,
-    },
-    /// One of the two is not.
-    Unknown,
-}
-
-impl Wanted {
-    /// The size before any limit.
-    #[must_use]
-    pub fn replicas(&self, desired: Replicas) -> Replicas {
-        match self {
-            Self::Known { need, keep, .. } => desired.clamp(need.replicas, keep.replicas.max(need.replicas)),
-            Self::Unknown => desired,
-        }
-    }
-}
-
 /// Why the outcome is what it is. Codes are stable; each has its page in the reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// More replicas are needed for what comes within the lead time.
+    /// More replicas cost less than the misses that they prevent.
     Needed,
-    /// Fewer are enough, and have been for the whole stabilization window.
+    /// Fewer are enough, over all the time that it would take to get one back.
     Spare,
     /// A bound of the policy asks for it, whatever demand does.
     Bound(Limit),
@@ -184,6 +163,7 @@ impl Limit {
             Self::StuckPods => "TT-R38",
             Self::Step => "TT-R39",
             Self::Unready => "TT-R40",
+            Self::Ramp => "TT-R41",
         }
     }
 }
@@ -192,7 +172,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Needed => f.write_str("needed for what comes within the lead time"),
-            Self::Spare => f.write_str("fewer were enough for the whole stabilization window"),
+            Self::Spare => f.write_str("fewer are enough until one could be back"),
             Self::Bound(limit) => write!(f, "the policy's {limit}"),
             Self::Settled => f.write_str("the size is right"),
             Self::FirstLook => f.write_str("first look after a start"),

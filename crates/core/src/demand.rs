@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// How long a vouched-for zero must last before it counts as demand: eight scrapes at 15 s.
 const ZERO_PERSISTS: Seconds = Seconds::whole(120);
 
+/// No service is asked for more; what a broken source says beyond it would only overflow the arithmetic that follows.
+const MOST: RequestsPerSecond = RequestsPerSecond::whole(u32::MAX);
+
 /// What is believed of demand at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -66,7 +69,7 @@ pub(crate) fn assess(memory: &mut Memory, reading: &Reading<RequestsPerSecond>, 
             return Demand::Unknown(Absence::SuspiciousZero);
         }
     }
-    Demand::Known { rate: sample.value, age: sample.age, complete: sample.coverage.is_complete() }
+    Demand::Known { rate: sample.value.min(MOST), age: sample.age, complete: sample.coverage.is_complete() }
 }
 
 #[cfg(test)]

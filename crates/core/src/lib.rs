@@ -8,11 +8,12 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub use decide::{backfill, decide};
-pub use decision::{Decision, LeadTime, Reason, Verb, Wanted};
+pub use decision::{Decision, LeadTime, Reason, Verb};
 pub use policy::Policy;
 pub use snapshot::Snapshot;
 pub use state::State;
 
+mod backlog;
 mod decide;
 
 pub mod capacity;
@@ -21,10 +22,12 @@ pub mod demand;
 pub mod forecast;
 pub mod invariant;
 pub mod limit;
+mod moves;
+pub mod plan;
 pub mod policy;
 pub mod protect;
 pub mod queue;
-pub mod size;
 pub mod snapshot;
 mod state;
+pub mod trust;
 pub mod unit;

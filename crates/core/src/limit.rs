@@ -4,8 +4,8 @@
 //! bounds, then what keeps replicas (stabilization, doubts about the inputs), then what holds replicas back
 //! (protection, pods that do not start), then the largest single step.
 
-use crate::decision::Wanted;
 use crate::demand::Demand;
+use crate::plan::Plan;
 use crate::policy::{Bounds, Policy};
 use crate::protect::Guard;
 use crate::snapshot::{Absence, Fleet, Reading, Snapshot};
@@ -42,7 +42,7 @@ pub enum Limit {
     Min,
     /// The policy's most.
     Max,
-    /// Within the stabilization window more were needed, or the window has not been watched to its end yet.
+    /// Within the stabilization window more were needed, or it (at least one window of the objective) was not watched to its end yet.
     Stabilization,
     /// Part of the replicas does not report, so a fall of demand is not believed.
     PartialDemand,
@@ -58,6 +58,8 @@ pub enum Limit {
     Protected(String),
     /// More than a tenth of the replicas were asked for long ago and do not start: more of the same would wait beside them.
     StuckPods,
+    /// The ramp that the policy names: no more changes within half a minute.
+    Ramp,
     /// The largest change that is made at once: up to four times plus four, down to half.
     Step,
 }
@@ -75,6 +77,7 @@ impl fmt::Display for Limit {
             Self::Unready => f.write_str("not all replicas are ready"),
             Self::Protected(name) => write!(f, "{name} is above its limit"),
             Self::StuckPods => f.write_str("pods that were asked for do not become ready"),
+            Self::Ramp => f.write_str("the ramp of half a minute is used up"),
             Self::Step => f.write_str("largest step at once"),
         }
     }
@@ -114,20 +117,21 @@ pub(crate) fn watch(memory: &mut Memory, keep: Replicas, window: Seconds, at: Ti
 pub(crate) fn apply(
     policy: &Policy,
     memory: &Memory,
-    (demand, wanted): (&Demand, &Wanted),
-    guards: &[Guard],
+    (demand, plan): (&Demand, Option<&Plan>),
+    (guards, room): (&[Guard], (Replicas, Replicas)),
     snapshot: &Snapshot,
 ) -> (Replicas, Vec<Bite>) {
-    let mut limited =
-        Limited { desired: snapshot.fleet.desired, now: wanted.replicas(snapshot.fleet.desired), bites: Vec::new() };
-    limited.bound(policy.replicas, wanted);
+    let desired = snapshot.fleet.desired;
+    let mut limited = Limited { desired, now: plan.map_or(desired, |plan| plan.replicas), bites: Vec::new() };
+    limited.bound(policy.replicas, plan);
     if limited.lowers() {
-        limited.stabilize(policy.stabilization, memory, snapshot.at);
+        limited.stabilize(policy, memory, snapshot.at);
         limited.doubt(policy, demand, snapshot);
     }
     if limited.raises() {
         limited.hold_back(guards, &snapshot.fleet);
     }
+    limited.ramp(room);
     limited.step();
     (limited.now, limited.bites)
 }
@@ -158,19 +162,21 @@ impl Limited {
         }
     }
 
-    fn bound(&mut self, bounds: Bounds, wanted: &Wanted) {
+    fn bound(&mut self, bounds: Bounds, plan: Option<&Plan>) {
         if self.now < bounds.min() {
             self.bite(Limit::Min, bounds.min(), None);
         }
         // Who is blind does not remove, not even down to a maximum that was lowered.
-        let most = if matches!(wanted, Wanted::Unknown) { bounds.max().max(self.desired) } else { bounds.max() };
+        let most = if plan.is_none() { bounds.max().max(self.desired) } else { bounds.max() };
         if self.now > most {
             self.bite(Limit::Max, most, None);
         }
     }
 
-    fn stabilize(&mut self, window: Seconds, memory: &Memory, at: Timestamp) {
-        let watched_until = memory.watched_since.map(|since| since.after(window));
+    fn stabilize(&mut self, policy: &Policy, memory: &Memory, at: Timestamp) {
+        let window = policy.stabilization;
+        // After a gap one whole window of the objective is watched first, whatever the operator says: one look is no course.
+        let watched_until = memory.watched_since.map(|since| since.after(window.max(policy.objective.window)));
         if watched_until.is_none_or(|until| until > at) {
             return self.bite(Limit::Stabilization, self.desired, watched_until);
         }
@@ -211,6 +217,12 @@ impl Limited {
         if fleet.stuck > Replicas((fleet.desired.0 / STUCK_SHARE).max(1)) {
             self.bite(Limit::StuckPods, self.desired, None);
         }
+    }
+
+    /// What whoever carries decisions out lets through within half a minute.
+    fn ramp(&mut self, (down, up): (Replicas, Replicas)) {
+        let (least, most) = (self.desired.minus(down.0), self.desired.plus(up.0));
+        self.bite(Limit::Ramp, self.now.clamp(least, most), None);
     }
 
     /// The same step that the admission policy of the default install enforces.

@@ -1,6 +1,6 @@
 //! What the operator wants, already validated: no strings to parse, no defaults left to apply.
 
-use crate::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds};
+use crate::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How one workload is to be sized.
@@ -16,10 +16,24 @@ pub struct Policy {
     pub protect: Vec<Protection>,
     /// Scale-down stabilization window: a replica goes only when none of this span would have kept it.
     pub stabilization: Seconds,
+    /// Demand that the operator knows to come.
+    #[serde(default)]
+    pub events: Vec<Event>,
     /// The largest net change of replicas, either way, within any half-minute that whoever carries decisions out lets
     /// through; `None` is unlimited.
     #[serde(default)]
     pub ramp: Option<Replicas>,
+}
+
+/// Demand that is known to come: a sale, a match, the end of a school holiday.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it begins.
+    pub from: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Requests a second that are to be served meanwhile, at least.
+    pub rate: RequestsPerSecond,
 }
 
 /// Least and most replicas; `1 <= min <= max` holds by construction.

@@ -22,6 +22,9 @@ pub struct Snapshot {
     /// The share of the time since the last look that the ready replicas were busy.
     #[serde(default = "nobody_measures")]
     pub utilization: Reading<Ratio>,
+    /// What a forecast from outside says, earliest first; empty where there is none.
+    #[serde(default)]
+    pub foretold: Vec<Foretold>,
     /// What is to be protected downstream, by the name that the policy gives it.
     pub protected: BTreeMap<String, Reading<Level>>,
     /// The replicas as the API server reports them.
@@ -31,6 +34,15 @@ pub struct Snapshot {
 /// Snapshots that were recorded before they told utilization did not have it.
 const fn nobody_measures() -> Reading<Ratio> {
     Reading::Missing(Absence::NotConfigured)
+}
+
+/// What a forecast from outside says of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Foretold {
+    /// The moment.
+    pub at: Timestamp,
+    /// Requests that will arrive a second.
+    pub rate: RequestsPerSecond,
 }
 
 /// A measured value, or why there is none.

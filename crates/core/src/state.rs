@@ -1,6 +1,6 @@
-//! What the core remembers of one workload: constant in size, `Clone`, so that a replay can start anywhere.
+//! What the core remembers of one workload: bounded in size, `Clone`, so that a replay can start anywhere.
 
-use crate::{capacity, demand, forecast, limit, protect};
+use crate::{backlog, capacity, demand, forecast, limit, moves, protect, trust};
 use serde::{Deserialize, Serialize};
 
 /// The memory of one workload's decisions. Each step owns its part and sees no other.
@@ -10,7 +10,15 @@ pub struct State {
     pub(crate) demand: demand::Memory,
     pub(crate) capacity: capacity::Memory,
     pub(crate) lead: crate::decide::Lead,
+    #[serde(default)]
+    pub(crate) moves: moves::Memory,
+    #[serde(default)]
+    pub(crate) backlog: backlog::Memory,
+    /// Not `forecast`: under that name older records keep what only the first forecast understood.
+    #[serde(default, rename = "course")]
     pub(crate) forecast: forecast::Memory,
+    #[serde(default)]
+    pub(crate) trust: trust::Memory,
     pub(crate) protect: protect::Memory,
     pub(crate) limit: limit::Memory,
 }

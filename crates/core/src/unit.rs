@@ -180,7 +180,23 @@ impl Erlangs {
     }
 }
 
+/// What is left of a rate that only serves that many parts of itself.
+impl Div<Ratio> for RequestsPerSecond {
+    type Output = Self;
+    fn div(self, parts: Ratio) -> Self {
+        Self::clamped(self.0 / parts.0)
+    }
+}
+
 impl Mul<Ratio> for RequestsPerSecond {
+    type Output = Self;
+    fn mul(self, share: Ratio) -> Self {
+        Self::clamped(self.0 * share.0)
+    }
+}
+
+/// A part of a time, or some times as much.
+impl Mul<Ratio> for Seconds {
     type Output = Self;
     fn mul(self, share: Ratio) -> Self {
         Self::clamped(self.0 * share.0)
@@ -226,6 +242,11 @@ impl fmt::Display for Replicas {
     }
 }
 
+/// A number of windows of the objective: ahead of the last one that ended, or behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Windows(pub i64);
+
 /// A moment: milliseconds since 1970-01-01 UTC, on the clock of whoever took the snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -239,6 +260,36 @@ impl Timestamp {
         #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 ms")]
         let millis = self.0.saturating_sub(earlier.0).max(0) as f64;
         Seconds::clamped(millis / 1000.0)
+    }
+
+    /// The window of that length in which this moment lies, counted from 1970; the moment that ends one lies in it.
+    #[must_use]
+    pub fn window(self, length: Seconds) -> Windows {
+        Windows(self.0.saturating_sub(1).div_euclid(Self::millis(length)))
+    }
+
+    /// When that window begins.
+    #[must_use]
+    pub fn begins(self, length: Seconds) -> Self {
+        Self::start(self.window(length), length)
+    }
+
+    /// When a window of that length begins.
+    #[must_use]
+    pub fn start(window: Windows, length: Seconds) -> Self {
+        Self(window.0.saturating_mul(Self::millis(length)))
+    }
+
+    /// Whether this moment ends a window.
+    #[must_use]
+    pub fn ends(self, length: Seconds) -> bool {
+        self.0.rem_euclid(Self::millis(length)) == 0
+    }
+
+    fn millis(length: Seconds) -> i64 {
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to 2^53 before")]
+        let millis = (length.0 * 1000.0).clamp(1.0, 9e15) as i64;
+        millis
     }
 
     /// The moment so much later, to the millisecond.

@@ -16,8 +16,8 @@ const TRIM: i64 = 64;
 /// Otherwise this share of all, so that a bound that was lowered is reached in a few hundred steps.
 const TRIM_SHARE: i64 = 256;
 
-/// A state is stored at least with every so many records of a workload. It takes up to 8 kB, so this adds 60 bytes to a
-/// record at most, a fifth of it; and a moment is explained by deciding at most this many again.
+/// A state is stored at least with every so many records of a workload. It takes 4 kB, and with all seasons' profiles up to
+/// 60 kB, so this adds 30 to 470 bytes to a record; and a moment is explained by deciding at most this many again.
 const CHECKPOINT_EVERY: u64 = 128;
 /// And at least so many times in all that the bound leaves room for, so that some of it is left when the oldest go.
 const CHECKPOINTS: i64 = 4;
@@ -425,6 +425,7 @@ mod tests {
             capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
             protect: Vec::new(),
             stabilization: Seconds::whole(300),
+            events: Vec::new(),
             ramp: None,
         };
         let fleet = Fleet {
@@ -441,6 +442,7 @@ mod tests {
             capacity: Reading::Missing(Absence::NotConfigured),
             latency: Reading::Missing(Absence::NotConfigured),
             utilization: Reading::Missing(Absence::NotConfigured),
+            foretold: Vec::new(),
             protected: BTreeMap::new(),
             fleet,
         };

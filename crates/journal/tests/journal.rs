@@ -177,11 +177,11 @@ fn a_memory_that_does_not_follow_from_the_records_is_a_difference() {
 fn the_file_stays_within_its_bound_and_the_oldest_go_first() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.db");
-    let bound = Bound::mebibytes(1);
-    let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(5, 0));
+    let bound = Bound::mebibytes(3);
+    let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(3, 0));
     let size = |end: &str| std::fs::metadata(format!("{}{end}", path.display())).map_or(0, |file| file.len());
     let mut largest = 0;
-    for _ in 0..1_500 {
+    for _ in 0..4_000 {
         journal.append(&world.round()).unwrap();
         largest = largest.max(size("") + size("-wal"));
     }
@@ -196,7 +196,7 @@ fn the_file_stays_within_its_bound_and_the_oldest_go_first() {
     assert_eq!(stored[0].at, moment(world.round - 1 - read), "what is left has no holes");
 
     drop(journal);
-    let (smaller, larger) = (Bound::mebibytes(1), size(""));
+    let (smaller, larger) = (Bound::mebibytes(3), size(""));
     assert!(larger <= smaller.bytes());
 }
 
@@ -348,7 +348,7 @@ fn a_reader_that_holds_the_file_stops_the_writer_before_the_disk_is_full() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.db");
     let bound = Bound::mebibytes(1);
-    let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(100, 0));
+    let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(50, 0));
     journal.append(&world.round()).unwrap();
     let reader = rusqlite::Connection::open(&path).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM record").unwrap();
@@ -359,7 +359,7 @@ fn a_reader_that_holds_the_file_stops_the_writer_before_the_disk_is_full() {
     reader.execute_batch("COMMIT").unwrap();
     journal.append(&world.round()).unwrap();
     let replay = everything(&path);
-    assert!(replay.is_clean() && replay.gaps.len() == 100, "{replay}");
+    assert!(replay.is_clean() && replay.gaps.len() == 50, "{replay}");
 }
 
 #[test]

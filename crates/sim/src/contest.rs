@@ -312,7 +312,8 @@ pub fn policy(scenario: &Scenario) -> Policy {
         objective: Objective { latency: scenario.law.target, misses: Ratio::permille(5), window: INTERVAL },
         capacity: Capacity::Declared(scenario.law.capacity),
         protect: Vec::new(),
-        stabilization: Seconds::whole(300),
+        stabilization: Seconds::ZERO,
+        events: Vec::new(),
         ramp: scenario.ramp.map(Replicas),
     }
 }

@@ -196,7 +196,7 @@ pub fn trimtab<W: FnMut(&Snapshot, &Decision, Vec<Breach>)>(
     let mut state = State::default();
     let past: Vec<(Timestamp, RequestsPerSecond)> =
         workload.history.iter().rev().zip(0_i64..).map(|(rate, ago)| (Timestamp(-30_000 * ago), *rate)).collect();
-    backfill(&policy, &mut state, None, &past.into_iter().rev().collect::<Vec<_>>());
+    backfill(&policy, &mut state, &past.into_iter().rev().collect::<Vec<_>>());
     move |look| {
         let decision = decide(&policy, &mut state, &look.snapshot);
         let breaches = invariant::breaches(&policy, &look.snapshot, &decision);
@@ -225,6 +225,7 @@ fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, law: &L
         capacity: Reading::Missing(Absence::NotConfigured),
         latency: seen.latency,
         utilization: seen.utilization,
+        foretold: Vec::new(),
         protected: BTreeMap::new(),
         fleet: Fleet {
             desired: Replicas(replicas),

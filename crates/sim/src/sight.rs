@@ -78,11 +78,13 @@ pub(crate) struct Eye {
     /// Measured and not yet to be seen.
     underway: VecDeque<Measured>,
     last: Option<Measured>,
+    /// The last percentile of a whole interval, and when it was measured.
+    percentile: Option<(Seconds, Timestamp)>,
 }
 
 impl Eye {
     pub(crate) fn new(sight: Sight, seed: u64) -> Self {
-        Self { sight, seed, ticks: 0, underway: VecDeque::new(), last: None }
+        Self { sight, seed, ticks: 0, underway: VecDeque::new(), last: None, percentile: None }
     }
 
     /// What is seen at the tick at which this is measured.
@@ -101,6 +103,7 @@ impl Eye {
         while let Some(due) = self.underway.front().filter(|due| now.since(due.at) >= self.sight.lag).copied() {
             self.underway.pop_front();
             interval = due.interval.or(interval);
+            self.percentile = due.interval.and_then(|it| it.p99).map(|p99| (p99, due.at)).or(self.percentile);
             self.last = Some(due);
         }
         let Some(last) = self.last else { return Seen::nothing(Absence::NotYetAsked) };
@@ -120,10 +123,10 @@ impl Eye {
         let vouched = if zero { Coverage::Unmeasured } else { Coverage::Share(Ratio::ONE) };
         Seen {
             demand: Reading::Fresh(Sample { value: read(last.rate), age: Some(age), coverage: vouched }),
-            // A percentile is known of whole intervals alone, as in the benchmark.
-            latency: interval
-                .and_then(|interval| interval.p99)
-                .map_or(Reading::Missing(Absence::NoSeries), |p99| sample(p99, age)),
+            // A percentile is known of whole intervals alone, as in the benchmark, and stands until the next one.
+            latency: self
+                .percentile
+                .map_or(Reading::Missing(Absence::NoSeries), |(p99, when)| sample(p99, now.since(when))),
             utilization: sample(last.busy, age),
             interval,
         }

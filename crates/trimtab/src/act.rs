@@ -243,6 +243,7 @@ mod tests {
             capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
             protect: Vec::new(),
             stabilization: Seconds::ZERO,
+            events: Vec::new(),
             ramp: None,
         };
         let missing = Absence::NotYetAsked;
@@ -260,6 +261,7 @@ mod tests {
             capacity: Reading::Missing(missing),
             latency: Reading::Missing(missing),
             utilization: Reading::Missing(missing),
+            foretold: Vec::new(),
             protected: BTreeMap::new(),
             fleet,
         };

@@ -78,8 +78,13 @@ struct Session {
     policy: Policy,
     state: State,
     startup: Seconds,
+    tick: Seconds,
     /// Until the first observation tells when it ended.
     past: Option<Past>,
+    /// When the first interval began, in milliseconds: windows are counted from there.
+    origin: Option<i64>,
+    /// The last percentile that was told, and when: it stands until the next one.
+    percentile: Option<(Seconds, Timestamp)>,
 }
 
 /// Rates of before the run.
@@ -101,14 +106,24 @@ impl Session {
             state: State::default(),
             startup: config.startup,
             past: Some(past),
+            tick: config.tick,
+            origin: None,
+            percentile: None,
         }
     }
 
     fn answer(&mut self, seen: &Observation) -> Answer {
+        #[expect(clippy::cast_possible_truncation, reason = "a tick, in milliseconds")]
+        let tick = (self.tick.get() * 1000.0).round() as i64;
+        let at = Timestamp(seen.at.saturating_sub(*self.origin.get_or_insert(seen.at.saturating_sub(tick))));
         if let Some(past) = self.past.take() {
-            backfill(&self.policy, &mut self.state, None, &past.until(seen.at));
+            backfill(&self.policy, &mut self.state, &past.until(at.0));
         }
-        let snapshot = snapshot(seen, self.startup);
+        self.percentile = seen.p99.map(|p99| (p99, at)).or(self.percentile);
+        let latency = self.percentile.map_or(Reading::Missing(Absence::NoSeries), |(value, when)| {
+            Reading::Fresh(Sample { value, age: Some(at.since(when)), coverage: Coverage::Share(Ratio::ONE) })
+        });
+        let snapshot = Snapshot { at, latency, ..snapshot(seen, self.startup) };
         let decision = decide(&self.policy, &mut self.state, &snapshot);
         let to = if decision.verb == Verb::Hold { seen.replicas } else { decision.to };
         let bounds = self.policy.replicas;
@@ -140,6 +155,7 @@ fn snapshot(seen: &Observation, startup: Seconds) -> Snapshot {
         capacity: Reading::Missing(Absence::NotConfigured),
         latency: reading(seen.p99),
         utilization: reading(seen.utilization),
+        foretold: Vec::new(),
         protected: BTreeMap::new(),
         fleet: Fleet {
             desired: seen.replicas,
@@ -188,7 +204,7 @@ mod tests {
         assert_eq!((answers.len(), errors.as_str()), (20, ""));
         assert_eq!(answers[0]["replicas"], 8, "the first look holds");
         assert!(answers[0]["because"].as_str().unwrap().contains("TT-R11"));
-        assert_eq!((&answers[19]["verb"], &answers[19]["t"]), (&Value::from("ScaleOut"), &Value::from(600.0)));
+        assert_eq!((&answers[1]["verb"], &answers[19]["t"]), (&Value::from("ScaleOut"), &Value::from(600.0)));
         let most = answers.iter().map(|answer| answer["replicas"].as_u64().unwrap()).max();
         assert!(most > Some(8) && most <= Some(60), "{most:?}");
     }

@@ -7,9 +7,10 @@ use std::fmt::Write;
 use trimtab_core::capacity::Capacity;
 use trimtab_core::decision::Reason;
 use trimtab_core::demand::Demand;
+use trimtab_core::plan::Rule;
 use trimtab_core::snapshot::{Coverage, Fleet, Reading};
-use trimtab_core::unit::{Replicas, RequestsPerSecond, Seconds, Timestamp};
-use trimtab_core::{Decision, Snapshot, Verb, Wanted};
+use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
+use trimtab_core::{Decision, Snapshot, Verb};
 
 /// `explain` for one workload.
 #[must_use]
@@ -97,13 +98,10 @@ fn written(workload: &Workload, considered: &Considered) -> String {
 /// The one reason that stands for the outcome, with its code.
 pub(crate) fn because(decision: &Decision) -> String {
     let code = decision.reason.code();
-    let reason = match (&decision.reason, &decision.wanted) {
-        (Reason::Needed | Reason::Settled, Wanted::Known { need, keep }) => format!(
-            "{} are the fewest for {}/s{}",
-            plural(need.replicas.0, "replica"),
-            number(need.demand.get()),
-            if keep.replicas > need.replicas { format!("; up to {} are kept", keep.replicas) } else { String::new() }
-        ),
+    let reason = match (&decision.reason, &decision.plan) {
+        (Reason::Needed | Reason::Settled, Some(plan)) => {
+            format!("{} cost least for {}", plural(plan.replicas.0, "replica"), per_second(plan.demand))
+        }
         (reason, _) => reason.to_string(),
     };
     format!("{reason} [{code}]")
@@ -163,18 +161,45 @@ fn size(decision: &Decision, latency: Seconds) -> String {
         Capacity::Measured { rate, age } => {
             format!("a replica serves {} (measured {} ago)", per_second(*rate), span(*age))
         }
+        Capacity::Corrected { rate, believed } => {
+            format!("a replica serves {} (as busy as they are; believed {})", per_second(*rate), per_second(*believed))
+        }
         Capacity::Unknown(absence) => format!("what a replica serves is unknown: {absence}"),
     };
-    match &decision.wanted {
-        Wanted::Known { need, keep } => format!(
-            "need {}, keep up to {}; {replica}; p99 above {} expected in {:.2} % of half-minutes at {}",
-            need.replicas,
-            keep.replicas,
+    let Some(plan) = &decision.plan else { return replica };
+    let trust = &decision.trust;
+    let learned = match (trust.sharing < Ratio::percent(90), trust.margin > Ratio::permille(5)) {
+        (false, false) => String::new(),
+        (true, false) => format!("; replicas share {:.0} % of a queue, by their latency", 100.0 * trust.sharing.get()),
+        (_, true) => format!("; {:.1} % more, because the objective was missed", 100.0 * trust.margin.get()),
+    };
+    match plan.rule {
+        Rule::Misses => format!(
+            "{}: p99 above {} expected in {} of windows; with {} in {}, with {} in {}; {replica}{learned}",
+            plan.replicas,
             span(latency),
-            100.0 * need.misses.get(),
-            need.replicas
+            share(plan.misses),
+            plan.replicas.minus(1),
+            share(plan.misses_with_fewer),
+            plan.replicas.plus(1),
+            share(plan.misses_with_more),
         ),
-        Wanted::Unknown => replica,
+        Rule::Utilization => format!(
+            "{}: no number of replicas keeps p99 within {}, so they are loaded to 70 %; {replica}",
+            plan.replicas,
+            span(latency)
+        ),
+    }
+}
+
+fn share(share: Ratio) -> String {
+    let percent = 100.0 * share.get();
+    if percent < 0.1 {
+        "under 0.1 %".into()
+    } else if percent < 10.0 {
+        format!("{percent:.1} %")
+    } else {
+        format!("{percent:.0} %")
     }
 }
 
@@ -390,6 +415,7 @@ mod tests {
             capacity: trimtab_core::policy::Capacity::Declared(RequestsPerSecond::whole(50)),
             protect: vec![Protection { name: "postgres".into(), limit: Level::whole(250) }],
             stabilization: Seconds::whole(300),
+            events: Vec::new(),
             ramp: None,
         }
     }
@@ -410,6 +436,7 @@ mod tests {
                 coverage: Coverage::Unmeasured,
             }),
             utilization: Reading::Missing(Absence::NotConfigured),
+            foretold: Vec::new(),
             protected: BTreeMap::from([(
                 "postgres".to_owned(),
                 Reading::Fresh(Sample { value: Level::whole(postgres), age, coverage: Coverage::Unmeasured }),

@@ -13,8 +13,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use tokio::sync::watch;
+use trimtab_core::Verb;
 use trimtab_core::snapshot::Reading;
-use trimtab_core::{Verb, Wanted};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VerbLabel {
@@ -142,11 +142,8 @@ impl Collector for Workloads {
         })?;
         gauge(
             "workload_replicas_needed",
-            "Replicas that demand within the lead time needs, before limits",
-            &|workload| match &workload.last.as_ref()?.decision.wanted {
-                Wanted::Known { need, .. } => Some(f64::from(need.replicas.0)),
-                Wanted::Unknown => None,
-            },
+            "Replicas that cost least, the risk of misses priced in, before limits",
+            &|workload| workload.last.as_ref()?.decision.plan.as_ref().map(|plan| f64::from(plan.replicas.0)),
         )?;
         gauge("workload_demand", "Requests that arrive a second", &|workload| {
             workload.last.as_ref()?.snapshot.demand.fresh().map(trimtab_core::unit::RequestsPerSecond::get)

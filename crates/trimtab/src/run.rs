@@ -369,6 +369,7 @@ impl Loop {
             ),
             latency: sense::configured(workload.queries.latency.is_some(), answer(Signal::Latency), Seconds::new),
             utilization: Reading::Missing(Absence::NotConfigured),
+            foretold: Vec::new(),
             protected: workload
                 .queries
                 .protect
@@ -389,7 +390,7 @@ impl Loop {
             return None;
         }
         if let Some(past) = tracked.past.take_in(&workload.policy, &snapshot) {
-            backfill(&workload.policy, &mut tracked.state, snapshot.capacity.fresh(), &past);
+            backfill(&workload.policy, &mut tracked.state, &past);
             tracked.ordinal = 0;
         }
         if !matches!(tracked.past, Past::Done) {

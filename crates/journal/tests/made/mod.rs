@@ -88,6 +88,7 @@ impl Workload {
                 coverage: Coverage::Unmeasured,
             }),
             utilization: Reading::Missing(Absence::NotConfigured),
+            foretold: Vec::new(),
             protected: BTreeMap::from([(
                 "database".to_owned(),
                 Reading::Fresh(Sample { value: Level::whole(90), age, coverage: Coverage::Unmeasured }),
@@ -125,6 +126,7 @@ fn policy(round: i64) -> Policy {
         capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
         protect: vec![Protection { name: "database".into(), limit: Level::whole(100) }],
         stabilization: Seconds::whole(120),
+        events: Vec::new(),
         ramp: None,
     }
 }

@@ -231,6 +231,7 @@ fn snapshot(at: Timestamp, seen: Option<Measured>, fleet: Fleet) -> Snapshot {
         capacity: Reading::Missing(Absence::NotConfigured),
         latency: reading(seen.and_then(|seen| seen.interval).and_then(|interval| interval.p99), age),
         utilization: reading(seen.map(|seen| seen.busy), age),
+        foretold: Vec::new(),
         protected: std::collections::BTreeMap::new(),
         fleet,
     }

@@ -307,6 +307,7 @@ impl Reading<'_> {
             capacity,
             protect: protect.iter().map(|(protection, _)| protection.clone()).collect(),
             stabilization: stabilization?,
+            events: Vec::new(),
             ramp: None,
         };
         let queries = Queries {

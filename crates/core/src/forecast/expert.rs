@@ -1,0 +1,236 @@
+//! The experts: simple forecasters, each right about something, and their common record.
+//!
+//! Whoever was better counts for more: a weight is the inverse square of the faded mean square error, at each horizon by itself
+//! (exponentially weighted aggregation with shared forgetting; Cesa-Bianchi and Lugosi, *Prediction, Learning, and Games*, 2006, chapter 2,
+//! uses the exponential of the loss: the inverse power is the same where losses are variances and needs no scale). An error is relative to
+//! its forecast and counts for at most [`CLIP`] standard errors, so that a shock, which nobody foresaw, does not decide.
+
+use super::history::{History, Season};
+use crate::unit::{RequestsPerSecond, Windows};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Windows ahead that are forecast: at half-minutes seven minutes, longer than pods take to start.
+pub const AHEAD: usize = 14;
+/// Horizons whose errors are kept; those between share the record of the next one.
+pub(crate) const SCORED: [usize; 4] = [0, 1, 3, 6];
+/// Which of them a horizon shares.
+pub(crate) const SLOT: [usize; AHEAD] = [0, 1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3];
+/// A loss fades to a third in 33 windows.
+const FADING: f64 = 0.97;
+/// Errors count for at most so many standard errors.
+const CLIP: f64 = 4.0;
+/// Windows whose demand says where it stands in its season, and the weight of each against the one after it.
+pub(crate) const RECENT: usize = 6;
+const RECENT_FADING: f64 = 0.6;
+/// How much of the last window's distance from its season is carried on by those who do not scale the season.
+const CARRY: f64 = 0.85;
+/// Smallest loss, so that a perfect record does not silence everybody else.
+const LEAST: f64 = 1e-6;
+
+/// Who forecasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expert {
+    /// What is, stays.
+    Persistence,
+    /// A damped local trend.
+    Trend,
+    /// The longer season, scaled to the last windows.
+    Season,
+    /// The longer season, with most of the last window's distance from it.
+    SeasonCarried,
+    /// The shorter season within it, scaled.
+    ShortSeason,
+    /// The shorter season, with most of the last window's distance.
+    ShortSeasonCarried,
+    /// The longer season of the coarse history (a week), scaled.
+    CoarseSeason,
+    /// The shorter season of the coarse history (a day), scaled.
+    CoarseShortSeason,
+    /// A forecast from outside.
+    External,
+}
+
+impl Expert {
+    /// All of them.
+    pub const ALL: [Self; EXPERTS] = [
+        Self::Persistence,
+        Self::Trend,
+        Self::Season,
+        Self::SeasonCarried,
+        Self::ShortSeason,
+        Self::ShortSeasonCarried,
+        Self::CoarseSeason,
+        Self::CoarseShortSeason,
+        Self::External,
+    ];
+}
+
+impl fmt::Display for Expert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Persistence => "persistence",
+            Self::Trend => "trend",
+            Self::Season => "season",
+            Self::SeasonCarried => "season, carried",
+            Self::ShortSeason => "short season",
+            Self::ShortSeasonCarried => "short season, carried",
+            Self::CoarseSeason => "week",
+            Self::CoarseShortSeason => "day",
+            Self::External => "external",
+        })
+    }
+}
+
+/// How many there are.
+pub const EXPERTS: usize = 9;
+
+/// What everybody says of each window ahead; `None` from those who know nothing.
+pub(crate) type Sayings = [[Option<RequestsPerSecond>; AHEAD]; EXPERTS];
+
+/// What was said at one window's end, at the scored horizons: to be judged when those windows have passed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Said {
+    experts: [[Option<f32>; SCORED.len()]; EXPERTS],
+    together: [f32; SCORED.len()],
+}
+
+impl Said {
+    pub(crate) fn new(sayings: &Sayings, together: &[RequestsPerSecond; AHEAD]) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "seven digits of a rate are more than it is known to")]
+        let short = |rate: RequestsPerSecond| (rate.get() as f32).min(f32::MAX);
+        let at = |horizon: usize| together.get(horizon).copied().unwrap_or_default();
+        Self {
+            experts: sayings.map(|saying| SCORED.map(|horizon| saying.get(horizon).copied().flatten().map(short))),
+            together: SCORED.map(|horizon| short(at(horizon))),
+        }
+    }
+}
+
+/// Faded losses of everybody at the scored horizons, and the standard errors of all together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    losses: [[f64; SCORED.len()]; EXPERTS],
+    pub(crate) errors: [f64; SCORED.len()],
+}
+
+/// The standard error before anything is known: the mid-range of the benchmark's seven workloads (1.4 to 4.5 % noise, surges above).
+const GUESS: f64 = 0.05;
+/// Weight of the newest error; more while few are known.
+const NEWEST: f64 = 0.05;
+/// No forecast is better than this: the sampling noise of 10,000 requests.
+const FLOOR: f64 = 0.01;
+/// Two shocks in a row widen the band by this, up to [`WIDEST`]: the level shifts and is not settled.
+const WIDENING: f64 = 1.2;
+const WIDEST: f64 = 0.25;
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { losses: [[0.0; SCORED.len()]; EXPERTS], errors: [GUESS; SCORED.len()] }
+    }
+}
+
+/// How a window is to be judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdict {
+    /// Whether this window is no shock, or so little is known that all counts.
+    pub(crate) counts: bool,
+    /// Whether the level shifts: shocks in a row.
+    pub(crate) shifts: bool,
+    /// The least weight of the newest error, by how many are known.
+    pub(crate) least_weight: f64,
+}
+
+impl Record {
+    /// Judges what was said of the window that has just ended: `said` by age, the last first.
+    pub(crate) fn judge<'a>(
+        &mut self,
+        said: impl DoubleEndedIterator<Item = &'a Said> + Clone,
+        seen: RequestsPerSecond,
+        verdict: Verdict,
+    ) {
+        for (slot, horizon) in SCORED.into_iter().enumerate() {
+            let (Some(said), Some(error)) = (said.clone().nth(horizon), self.errors.get(slot).copied()) else {
+                continue;
+            };
+            for (losses, said) in self.losses.iter_mut().zip(&said.experts) {
+                if let (Some(loss), Some(expected)) = (losses.get_mut(slot), said.get(slot).copied().flatten()) {
+                    let miss = relative(seen, expected).abs().min(CLIP * error);
+                    *loss = *loss * FADING + miss * miss;
+                }
+            }
+            let expected = said.together.get(slot).copied().unwrap_or_default();
+            if let (Some(slot), true) = (self.errors.get_mut(slot), expected > 0.0) {
+                *slot = spread(error, relative(seen, expected).abs(), verdict);
+            }
+        }
+    }
+
+    /// Everybody's weight at a horizon, among those who say something; they sum to 1.
+    pub(crate) fn weights(&self, sayings: &Sayings, Horizon(horizon): Horizon) -> [f64; EXPERTS] {
+        let slot = SLOT.get(horizon).copied().unwrap_or(SCORED.len() - 1);
+        let loss = |expert: usize| {
+            self.losses.get(expert).and_then(|losses| losses.get(slot)).map_or(LEAST, |it| it.max(LEAST))
+        };
+        let speaks = |expert: usize| sayings.get(expert).and_then(|saying| *saying.get(horizon)?).is_some();
+        let best = (0..EXPERTS).filter(|it| speaks(*it)).map(loss).fold(f64::MAX, f64::min);
+        let mut weights: [f64; EXPERTS] = std::array::from_fn(|expert| {
+            let share = best / loss(expert);
+            if speaks(expert) { share * share } else { 0.0 }
+        });
+        let sum: f64 = weights.iter().sum();
+        for weight in &mut weights {
+            *weight /= sum.max(f64::MIN_POSITIVE);
+        }
+        weights
+    }
+}
+
+/// A place in [`AHEAD`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Horizon(pub(crate) usize);
+
+fn relative(seen: RequestsPerSecond, expected: f32) -> f64 {
+    let expected = f64::from(expected);
+    if expected > 0.0 { (seen.get() - expected) / expected } else { 0.0 }
+}
+
+/// The standard error with one more error: Student's weights (4 degrees of freedom), so that outliers count for little; the factor makes
+/// it unbiased for normal errors.
+fn spread(error: f64, miss: f64, verdict: Verdict) -> f64 {
+    const UNBIASED: f64 = 1.2;
+    if !verdict.counts {
+        return if verdict.shifts { (error * WIDENING).min(WIDEST) } else { error };
+    }
+    let square = miss * miss;
+    let counted = UNBIASED * square * 5.0 / (4.0 + square / (error * error));
+    let newest = NEWEST.max(verdict.least_weight);
+    ((1.0 - newest) * error * error + newest * counted).sqrt().max(FLOOR)
+}
+
+/// What a season's profile says ahead: scaled so that it meets the last `recent` windows (newest first), and with most of the last one's
+/// distance carried on. `None` where the history knows no such season.
+pub(crate) fn seasonal(
+    history: &History,
+    season: Season,
+    recent: &[RequestsPerSecond],
+) -> Option<[[Option<RequestsPerSecond>; AHEAD]; 2]> {
+    let now = history.profile(season, Windows(-1))?;
+    let (mut seen, mut expected, mut weight) = (0.0, 0.0, 1.0);
+    for (ago, rate) in (1..).zip(recent.iter().take(RECENT)) {
+        if let Some(profile) = history.profile(season, Windows(-ago)) {
+            seen += weight * rate.get();
+            expected += weight * profile.get();
+            weight *= RECENT_FADING;
+        }
+    }
+    let last = recent.first()?.get();
+    let profile = |ahead: usize| history.profile(season, Windows(i64::try_from(ahead).ok()?));
+    let scaled = |ahead| {
+        let profile = profile(ahead)?;
+        (expected > 0.0).then(|| RequestsPerSecond::clamped(profile.get() * seen / expected))
+    };
+    let carried = |ahead| Some(RequestsPerSecond::clamped(profile(ahead)?.get() + CARRY * (last - now.get())));
+    Some([std::array::from_fn(scaled), std::array::from_fn(carried)])
+}

@@ -1,0 +1,151 @@
+use super::*;
+use crate::policy::Objective;
+
+const OBJECTIVE: Objective =
+    Objective { latency: Seconds::milliseconds(200), misses: Ratio::permille(5), window: Objective::WINDOW };
+
+fn known(rate: f64) -> Demand {
+    Demand::Known { rate: RequestsPerSecond::new(rate).unwrap(), age: None, complete: true }
+}
+
+fn at(second: i64) -> Sight<'static> {
+    Sight { objective: &OBJECTIVE, events: &[], foretold: &[], at: Timestamp(second * 1_000) }
+}
+
+/// Feeds `course(second)` every `tick` seconds until `end`, and returns the last forecast 30 s ahead.
+fn after(end: i64, tick: i64, course: impl Fn(i64) -> f64) -> Forecast {
+    let mut memory = Memory::default();
+    let mut last = None;
+    for second in (0..=end).step_by(usize::try_from(tick).unwrap()) {
+        last = predict(&mut memory, &known(course(second)), Seconds::whole(30), at(second));
+    }
+    last.unwrap()
+}
+
+#[test]
+fn it_is_useful_at_the_first_reading() {
+    let first = after(0, 5, |_| 100.0);
+    assert_eq!((first.now.get(), first.median.get(), first.errors), (100.0, 100.0, 0));
+}
+
+#[test]
+fn a_window_that_ends_leaves_a_whole_one_ahead_whatever_the_tick() {
+    for tick in [1, 5, 10, 30] {
+        let windows = after(600, tick, |_| 100.0).windows;
+        let spans: Vec<_> = windows.iter().take(2).map(|it| (it.starts.get(), it.lasts.get())).collect();
+        assert_eq!(spans, [(0.0, 30.0), (30.0, 30.0)], "a tick of {tick} s");
+    }
+}
+
+#[test]
+fn the_window_that_runs_ends_when_it_should() {
+    let windows = after(610, 5, |_| 100.0).windows;
+    assert_eq!((windows[0].lasts.get(), windows[1].starts.get()), (20.0, 20.0));
+}
+
+#[test]
+fn steady_demand_has_a_narrow_band_and_a_noisy_one_a_wide_one() {
+    let width = |noise: f64| {
+        let seen =
+            after(3_000, 5, |second| 200.0 * (1.0 + if (second / 30).pow(2) % 101 < 50 { noise } else { -noise }));
+        seen.windows[0].error.get() / seen.windows[0].mean.get()
+    };
+    assert!(width(0.0) < 0.012 && width(0.03) > 0.02, "{} and {}", width(0.0), width(0.03));
+}
+
+#[test]
+fn a_steady_ramp_is_seen_ahead() {
+    let ramp = after(3_000, 5, |second| 100.0 + second as f64 / 10.0);
+    assert!((400.0..=410.0).contains(&ramp.median.get()), "400 now, 3 more each window: {:?}", ramp.median);
+}
+
+#[test]
+fn a_jump_is_believed_within_five_seconds_and_may_go_on() {
+    let jump = after(3_005, 5, |second| if second <= 3_000 { 200.0 } else { 400.0 });
+    assert!((390.0..=400.0).contains(&jump.windows[0].mean.get()), "{:?}", jump.windows[0]);
+    assert!(jump.windows[1].chance > Ratio::percent(20), "the next step of the same height: {:?}", jump.windows[1]);
+}
+
+#[test]
+fn noise_of_one_look_is_hardly_believed() {
+    let noisy = after(3_005, 5, |second| if second <= 3_000 { 200.0 } else { 212.0 });
+    assert!(noisy.windows[0].mean.get() < 206.0, "{:?}", noisy.windows[0]);
+}
+
+#[test]
+fn a_day_is_foreseen_once_it_was_seen_twice() {
+    let course = |second: i64| 300.0 - 200.0 * libm::cos(std::f64::consts::TAU * (second % 3_600) as f64 / 3_600.0);
+    let seen = after(3_600 * 4 + 900, 30, course);
+    let (window, ahead) = (seen.windows[5], course(3_600 * 4 + 900 + 165));
+    assert!((window.mean.get() / ahead - 1.0).abs() < 0.03, "{window:?} instead of {ahead}");
+    assert_eq!(seen.season, Some(Seconds::whole(3_600)));
+}
+
+#[test]
+fn nothing_is_forecast_from_unknown_demand() {
+    let gap = Demand::Unknown(crate::snapshot::Absence::Unreachable);
+    assert_eq!(predict(&mut Memory::default(), &gap, Seconds::whole(30), at(0)), None);
+}
+
+#[test]
+fn a_past_at_long_steps_fills_its_windows() {
+    let mut memory = Memory::default();
+    for step in 0..10 {
+        observe(&mut memory, RequestsPerSecond::whole(100), at(step * 300));
+    }
+    assert_eq!(memory.learned, 90);
+}
+
+#[test]
+fn after_a_long_gap_the_level_starts_anew() {
+    let mut memory = Memory::default();
+    for second in (0..=600).step_by(5) {
+        observe(&mut memory, RequestsPerSecond::whole(100), at(second));
+    }
+    let seen = predict(&mut memory, &known(500.0), Seconds::whole(30), at(7_205)).unwrap();
+    assert_eq!(seen.windows[0].mean.get(), 500.0);
+}
+
+#[test]
+fn what_was_foretold_takes_part_and_wins_where_it_is_right() {
+    let course = |second: i64| 200.0 + 20.0 * ((second / 300).pow(2) % 11) as f64;
+    let foretold: Vec<Foretold> = (0..400)
+        .map(|step| Foretold { at: Timestamp(step * 15_000), rate: RequestsPerSecond::new(course(step * 15)).unwrap() })
+        .collect();
+    let mut memory = Memory::default();
+    let mut last = None;
+    for second in (30..=4_770).step_by(30) {
+        let sight = Sight { foretold: &foretold, ..at(second) };
+        last = predict(&mut memory, &known(course(second - 15)), Seconds::whole(30), sight);
+    }
+    let shares = last.unwrap().shares;
+    let external = shares.iter().find(|(expert, _)| *expert == Expert::External).unwrap().1;
+    assert!(external > Ratio::percent(50), "{shares:?}");
+}
+
+#[test]
+fn what_the_operator_knows_stands_above_what_is_forecast() {
+    let events = [Event { from: Timestamp(640_000), until: Timestamp(700_000), rate: RequestsPerSecond::whole(900) }];
+    let mut memory = Memory::default();
+    let mut last = None;
+    for second in (0..=600).step_by(5) {
+        let sight = Sight { events: &events, ..at(second) };
+        last = predict(&mut memory, &known(100.0), Seconds::whole(30), sight);
+    }
+    let means: Vec<f64> = last.unwrap().windows.iter().take(5).map(|it| it.mean.get()).collect();
+    assert_eq!(means, [100.0, 900.0, 900.0, 900.0, 100.0], "40 s to 100 s ahead");
+}
+
+#[test]
+fn a_day_of_ticks_and_a_week_take_the_same_memory() {
+    let mut memory = Memory::default();
+    let mut sizes = Vec::new();
+    for window in 0..20_160_i64 {
+        let rate = 300.0 + 100.0 * libm::sin(window as f64 / 40.0);
+        observe(&mut memory, RequestsPerSecond::new(rate).unwrap(), at(window * 30));
+        if (window + 1) % 2_880 == 0 {
+            sizes.push((memory.said.len(), memory.recent.len()));
+        }
+    }
+    assert_eq!(sizes, [(7, 6); 7], "the histories' own bounds are tested with them");
+}

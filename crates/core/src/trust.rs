@@ -1,0 +1,197 @@
+//! Trust: what the workload's own latency says of the model.
+//!
+//! **Sharing.** How far replicas share their queues decides how many are needed by a factor of two (one queue: 47 of 50 requests/s each;
+//! random balancing: 27). It is learned by Bayes' rule over nine values: each predicts the 99th percentile at the load that was seen
+//! ([`Curve::latency`]), and gains by how near it came. The prior prefers one queue; what was learned fades over fifty windows, so that a
+//! changed balancer or service law is learned anew. Service laws heavier or lighter than exponential act like less or more sharing.
+//!
+//! **Margin.** Whatever else is wrong, the objective's own misses correct it (conformal control of the outcome: Angelopoulos, Candes and
+//! Tibshirani, "Conformal PID control", `NeurIPS` 2023, their integrator): each missed window takes [`GAIN`] off the capacity that is
+//! reckoned with, each kept one gives the objective's share of that back, never more than there was. Windows whose demand nobody foresaw,
+//! or with a queue left from before, teach nothing.
+
+use crate::policy::Objective;
+use crate::queue::Curve;
+use crate::snapshot::Snapshot;
+use crate::unit::{Erlangs, Ratio, RequestsPerSecond, Seconds, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Values of sharing that are weighed: from 0 to 1 in eighths.
+const VALUES: usize = 9;
+/// Scatter of the logarithm of a window's 99th percentile around the steady state's.
+const SCATTER: f64 = 0.3;
+/// One window's say is bounded by so many of that.
+const BOUND: f64 = 3.0;
+/// Evidence fades to a third in fifty windows.
+const FADING: f64 = 0.98;
+/// Prior log-odds of each eighth away from one queue.
+const PRIOR: f64 = 2.0;
+/// Share of the capacity up to which a load is steady enough to predict its percentile.
+const STEADY: Ratio = Ratio::percent(97);
+/// What a missed window takes off, and the most that all may. Two misses are chance: that much is forgiven before any counts.
+const GAIN: f64 = 0.03;
+const FORGIVEN: f64 = 2.0 * GAIN;
+const MOST: f64 = 0.6;
+
+/// What the latency says of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trust {
+    /// How far replicas share their queues: 1 is one queue, 0 a queue each.
+    pub sharing: Ratio,
+    /// How much more capacity is reckoned with than the model asks for, because the objective was missed.
+    pub margin: Ratio,
+}
+
+/// What is remembered of the latency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// Log-likelihood of each value, faded.
+    evidence: [f64; VALUES],
+    trust: Trust,
+    /// Of what misses took off, before what is forgiven.
+    taken: f64,
+    /// When it was last learned, and the looks and ready replicas since.
+    learned: Option<Timestamp>,
+    looks: u32,
+    ready: f64,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let trust = Trust { sharing: Ratio::ONE, margin: Ratio::ZERO };
+        Self { evidence: [0.0; VALUES], trust, taken: 0.0, learned: None, looks: 0, ready: 0.0 }
+    }
+}
+
+/// What a window taught: its demand where it is known, and whether it was one like others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lesson {
+    pub(crate) demand: Option<RequestsPerSecond>,
+    pub(crate) foreseen: bool,
+}
+
+/// Takes a look; once in a window, with a fresh percentile, learns from it.
+pub(crate) fn learn(
+    memory: &mut Memory,
+    objective: &Objective,
+    per_replica: Option<RequestsPerSecond>,
+    lesson: Lesson,
+    snapshot: &Snapshot,
+) -> Trust {
+    memory.looks = memory.looks.saturating_add(1);
+    memory.ready += f64::from(snapshot.fleet.ready.0);
+    let (Some(seen), Some(per_replica)) = (snapshot.latency.fresh(), per_replica) else { return memory.trust };
+    if memory.learned.is_some_and(|learned| snapshot.at.since(learned) < objective.window) {
+        return memory.trust;
+    }
+    let replicas = Erlangs::clamped(memory.ready / f64::from(memory.looks.max(1)));
+    (memory.learned, memory.looks, memory.ready) = (Some(snapshot.at), 0, 0.0);
+    let Some(demand) = lesson.demand.filter(|_| lesson.foreseen) else { return memory.trust };
+    if demand.get() >= STEADY.get() * replicas.get() * per_replica.get() || demand < RequestsPerSecond::whole(1) {
+        return memory.trust;
+    }
+    weigh(&mut memory.evidence, objective, per_replica, (replicas, demand), seen);
+    memory.trust.sharing = expected(&memory.evidence);
+    let missed = if seen > objective.latency { 1.0 } else { 0.0 };
+    memory.taken = (memory.taken + GAIN * (missed - objective.misses.get())).clamp(0.0, FORGIVEN + MOST);
+    memory.trust.margin = Ratio::clamped(memory.taken - FORGIVEN);
+    memory.trust
+}
+
+fn value(place: usize) -> Ratio {
+    Ratio::clamped(place as f64 / (VALUES - 1) as f64)
+}
+
+fn weigh(
+    evidence: &mut [f64; VALUES],
+    objective: &Objective,
+    per_replica: RequestsPerSecond,
+    (replicas, demand): (Erlangs, RequestsPerSecond),
+    seen: Seconds,
+) {
+    for (place, weight) in evidence.iter_mut().enumerate() {
+        let Some(curve) = Curve::new(per_replica, objective.latency, value(place)) else { return };
+        let predicted = curve.latency(replicas, demand).get();
+        let miss = (libm::log(seen.get().max(1e-6) / predicted) / SCATTER).abs().min(BOUND);
+        *weight = *weight * FADING - 0.5 * miss * miss;
+    }
+}
+
+fn expected(evidence: &[f64; VALUES]) -> Ratio {
+    let odds: [f64; VALUES] = std::array::from_fn(|place| {
+        evidence.get(place).copied().unwrap_or_default() - PRIOR * (VALUES - 1 - place) as f64
+    });
+    let best = odds.iter().copied().fold(f64::MIN, f64::max);
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for (place, odds) in odds.into_iter().enumerate() {
+        let weight = libm::exp(odds - best);
+        sum += weight * value(place).get();
+        weights += weight;
+    }
+    Ratio::clamped(sum / weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Absence, Coverage, Fleet, Reading, Sample};
+    use crate::unit::Replicas;
+    use std::collections::BTreeMap;
+
+    const OBJECTIVE: Objective =
+        Objective { latency: Seconds::milliseconds(200), misses: Ratio::permille(5), window: Objective::WINDOW };
+
+    /// Trust after so many windows at 300 requests/s on ten replicas with this percentile.
+    fn after(windows: i64, percentile: f64, foreseen: bool) -> Trust {
+        let mut memory = Memory::default();
+        let mut trust = memory.trust;
+        for window in 0..windows {
+            let sample = Sample { value: Seconds::new(percentile).unwrap(), age: None, coverage: Coverage::Unmeasured };
+            let snapshot = Snapshot {
+                at: Timestamp(window * 30_000),
+                demand: Reading::Missing(Absence::NotConfigured),
+                capacity: Reading::Missing(Absence::NotConfigured),
+                latency: Reading::Fresh(sample),
+                utilization: Reading::Missing(Absence::NotConfigured),
+                foretold: Vec::new(),
+                protected: BTreeMap::new(),
+                fleet: Fleet {
+                    desired: Replicas(10),
+                    ready: Replicas(10),
+                    starting: Replicas(0),
+                    stuck: Replicas(0),
+                    startup: None,
+                    rolling_out: false,
+                },
+            };
+            let lesson = Lesson { demand: Some(RequestsPerSecond::whole(300)), foreseen };
+            trust = learn(&mut memory, &OBJECTIVE, Some(RequestsPerSecond::whole(50)), lesson, &snapshot);
+        }
+        trust
+    }
+
+    #[test]
+    fn a_latency_as_of_one_queue_leaves_the_model_alone() {
+        let trust = after(100, 0.093, true);
+        assert!(trust.sharing > Ratio::percent(95) && trust.margin == Ratio::ZERO, "{trust:?}");
+    }
+
+    #[test]
+    fn a_random_balancer_is_learned_from_the_latency_within_a_few_windows() {
+        // ln 100 / (50 − 30): each replica by itself.
+        let trust = after(6, 0.23, true);
+        assert!(trust.sharing < Ratio::percent(20), "{trust:?}");
+    }
+
+    #[test]
+    fn misses_take_off_capacity_and_kept_windows_give_it_back_slowly() {
+        let trust = after(10, 1.0, true);
+        assert!((trust.margin.get() - 8.0 * GAIN).abs() < 0.01, "{trust:?}");
+        assert_eq!(after(10, 0.1, true).margin, Ratio::ZERO);
+    }
+
+    #[test]
+    fn what_nobody_foresaw_teaches_nothing() {
+        assert_eq!(after(100, 1.0, false), Trust { sharing: Ratio::ONE, margin: Ratio::ZERO });
+    }
+}
