@@ -39,7 +39,9 @@ const HELP: u32 = 4;
 /// Decisions that are planned together: this one and at the beginnings of the next two windows. A fourth changes nothing.
 const SLOTS: usize = 3;
 /// Sizes that are compared; of large fleets not every one.
-const SIZES: usize = 48;
+const SIZES: u32 = 48;
+/// And the one that is, where the even steps leave it over.
+const PLACES: usize = SIZES as usize + 1;
 /// Standard errors above and below the mean that are looked at, with their probabilities: a normal distribution in steps of a half.
 const NODES: [(f64, f64); 11] = [
     (-2.5, 0.0092),
@@ -181,10 +183,10 @@ impl Sizes {
         let drains = if outset.backlog > Erlangs::ZERO { load.ceil().0.div_ceil(2) } else { 0 };
         let top = load.ceil().plus(2 + drains).plus(Erlangs::clamped(apart).ceil().0).max(outset.desired);
         let bottom = (least / outset.per_replica).floor().max(Replicas(1)).min(outset.desired.max(Replicas(1)));
-        let step = (top.0 - bottom.0) / SIZES as u32 + 1;
+        let step = (top.0 - bottom.0) / SIZES + 1;
         // The size that is must be one of them: else it would be left for a neighbour that is no better.
         let least = bottom.0.max(1) + (outset.desired.0.saturating_sub(bottom.0)) % step;
-        let count = ((top.0.saturating_sub(least)) / step + 1).min(SIZES as u32 + 1) as usize;
+        let count = ((top.0.saturating_sub(least)) / step + 1).min(SIZES + 1) as usize;
         Self { least, step, count }
     }
 
@@ -202,7 +204,7 @@ impl Sizes {
 struct Place(usize);
 
 /// A cost for each of the sizes.
-type Costs = [f64; SIZES + 1];
+type Costs = [f64; PLACES];
 
 /// Windows that a plan looks at: the lead time's and those of its slots.
 fn reach(outset: Outset<'_>) -> usize {
@@ -236,7 +238,7 @@ impl Weighing<'_> {
 
     fn cheapest(&self) -> Replicas {
         let table = self.risks();
-        let mut later: Costs = [0.0; SIZES + 1];
+        let mut later: Costs = [0.0; PLACES];
         for slot in (1..SLOTS).rev() {
             later = self.arriving(&table, Slot(slot), &later);
         }
@@ -267,22 +269,24 @@ impl Weighing<'_> {
         let window = self.policy.objective.window;
         let begins = self.outset.forecast.windows.get(slot.0).map_or(Seconds::ZERO, |outlook| outlook.starts);
         let served = begins + self.outset.startup;
-        let ramp = self.policy.ramp.map_or(SIZES, |ramp| (ramp.0 / self.sizes.step).max(1) as usize);
-        let (mut staying, mut waiting): (Costs, Costs) = ([0.0; SIZES + 1], [0.0; SIZES + 1]);
+        let ramp = self.policy.ramp.map_or(PLACES, |ramp| (ramp.0 / self.sizes.step).max(1) as usize);
+        let (mut staying, mut waiting): (Costs, Costs) = ([0.0; PLACES], [0.0; PLACES]);
         for place in self.sizes.places() {
             let size = f64::from(self.sizes.get(place).0);
-            set(&mut staying, place, size + self.risk(table, place, served..served + window) + at(later, place));
-            set(&mut waiting, place, self.risk(table, place, begins..served));
+            if let (Some(staying), Some(waiting)) = (staying.get_mut(place.0), waiting.get_mut(place.0)) {
+                *staying = size + self.risk(table, place, served..served + window) + at(later, place);
+                *waiting = self.risk(table, place, begins..served);
+            }
         }
-        let mut cheapest: Costs = [0.0; SIZES + 1];
-        for Place(from) in self.sizes.places() {
+        let mut cheapest: Costs = [0.0; PLACES];
+        for (from, slot) in cheapest.iter_mut().enumerate().take(self.sizes.count) {
             let reachable = from.saturating_sub(ramp)..=(from + ramp).min(self.sizes.count - 1);
             let cost = |to: usize| {
                 let moved = (to as f64 - from as f64) * f64::from(self.sizes.step);
                 let removal = at(&waiting, Place(to)) - at(&waiting, Place(from));
                 at(&staying, Place(to)) + if moved < 0.0 { DOWN * -moved + removal } else { UP * moved }
             };
-            set(&mut cheapest, Place(from), reachable.map(cost).fold(f64::MAX, f64::min));
+            *slot = reachable.map(cost).fold(f64::MAX, f64::min);
         }
         cheapest
     }
@@ -296,10 +300,10 @@ impl Weighing<'_> {
     fn risks(&self) -> Table {
         let reach = reach(self.outset);
         std::array::from_fn(|index| {
-            let mut costs: Costs = [0.0; SIZES + 1];
+            let mut costs: Costs = [0.0; PLACES];
             if let Some(outlook) = self.outset.forecast.windows.get(index).filter(|_| index < reach) {
-                for place in self.sizes.places() {
-                    set(&mut costs, place, self.risk_in(self.sizes.get(place), outlook));
+                for (place, cost) in costs.iter_mut().enumerate().take(self.sizes.count) {
+                    *cost = self.risk_in(self.sizes.get(Place(place)), outlook);
                 }
             }
             costs
@@ -417,10 +421,4 @@ struct Slot(usize);
 
 fn at(costs: &Costs, Place(place): Place) -> f64 {
     costs.get(place).copied().unwrap_or(f64::MAX)
-}
-
-fn set(costs: &mut Costs, Place(place): Place, cost: f64) {
-    if let Some(slot) = costs.get_mut(place) {
-        *slot = cost;
-    }
 }

@@ -110,12 +110,12 @@ impl Curve {
         let groups = if self.sharing >= Ratio::ONE { 1.0 } else { libm::pow(count, 1.0 - self.sharing.get()) };
         let x = (count * self.per_replica.get() - demand.get()) * self.limit.get();
         if groups < NEARLY_ONE {
-            return of_one_queue(x - self.shift, share);
+            return of_one_queue(Odds(x - self.shift), share);
         }
         let x = x / groups - self.shift;
         let steepness = 0.95 * libm::pow(groups, 0.75);
         let centre = 4.6 - 1.25 / groups;
-        Ratio::clamped(logistic(-steepness * (x - centre)) * share.get().min(1.0))
+        Ratio::clamped(logistic(Odds(-steepness * (x - centre))) * share.get().min(1.0))
     }
 
     /// The 99th percentile that `replicas` have at `demand` in the steady state, up to 4 s.
@@ -145,7 +145,7 @@ fn bisect(range: std::ops::Range<f64>, below: impl Fn(f64) -> bool) -> f64 {
     high
 }
 
-fn of_one_queue(x: f64, share: Ratio) -> Ratio {
+fn of_one_queue(Odds(x): Odds, share: Ratio) -> Ratio {
     let x = x.clamp(-20.0, 40.0);
     let right = SPARE.iter().position(|point| *point > x);
     let at = |row: &[f64; 14]| {
@@ -160,7 +160,7 @@ fn of_one_queue(x: f64, share: Ratio) -> Ratio {
                 if to > from { low + (high - low) * (x - from) / (to - from) } else { low }
             }
         };
-        logistic(odds)
+        logistic(Odds(odds))
     };
     let sixths = (share.get() * 6.0).min(6.0);
     if sixths <= 1.0 {
@@ -172,7 +172,11 @@ fn of_one_queue(x: f64, share: Ratio) -> Ratio {
     Ratio::clamped(low + (sixths - 1.0 - row as f64) * (high - low))
 }
 
-fn logistic(odds: f64) -> f64 {
+/// A dimensionless number of any sign: `θT`, or the logarithm of odds.
+#[derive(Clone, Copy, Debug)]
+struct Odds(f64);
+
+fn logistic(Odds(odds): Odds) -> f64 {
     1.0 / (1.0 + libm::exp(-odds.clamp(-40.0, 40.0)))
 }
 

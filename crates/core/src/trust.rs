@@ -98,8 +98,8 @@ pub(crate) fn learn(
     memory.trust
 }
 
-fn value(place: usize) -> Ratio {
-    Ratio::clamped(place as f64 / (VALUES - 1) as f64)
+fn values() -> impl Iterator<Item = Ratio> {
+    (0..VALUES).map(|place| Ratio::clamped(place as f64 / (VALUES - 1) as f64))
 }
 
 fn weigh(
@@ -109,8 +109,8 @@ fn weigh(
     (replicas, demand): (Erlangs, RequestsPerSecond),
     seen: Seconds,
 ) {
-    for (place, weight) in evidence.iter_mut().enumerate() {
-        let Some(curve) = Curve::new(per_replica, objective.latency, value(place)) else { return };
+    for (sharing, weight) in values().zip(evidence) {
+        let Some(curve) = Curve::new(per_replica, objective.latency, sharing) else { return };
         let predicted = curve.latency(replicas, demand).get();
         let miss = (libm::log(seen.get().max(1e-6) / predicted) / SCATTER).abs().min(BOUND);
         *weight = *weight * FADING - 0.5 * miss * miss;
@@ -123,9 +123,9 @@ fn expected(evidence: &[f64; VALUES]) -> Ratio {
     });
     let best = odds.iter().copied().fold(f64::MIN, f64::max);
     let (mut sum, mut weights) = (0.0, 0.0);
-    for (place, odds) in odds.into_iter().enumerate() {
+    for (sharing, odds) in values().zip(odds) {
         let weight = libm::exp(odds - best);
-        sum += weight * value(place).get();
+        sum += weight * sharing.get();
         weights += weight;
     }
     Ratio::clamped(sum / weights)

@@ -6,8 +6,9 @@
 //! its forecast and counts for at most [`CLIP`] standard errors, so that a shock, which nobody foresaw, does not decide.
 
 use super::history::{History, Season};
-use crate::unit::{RequestsPerSecond, Windows};
+use crate::unit::{Ratio, RequestsPerSecond, Windows};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::fmt;
 
 /// Windows ahead that are forecast: at half-minutes seven minutes, longer than pods take to start.
@@ -89,17 +90,22 @@ pub const EXPERTS: usize = 9;
 /// What everybody says of each window ahead; `None` from those who know nothing.
 pub(crate) type Sayings = [[Option<RequestsPerSecond>; AHEAD]; EXPERTS];
 
+/// Requests a second, in half the memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Rate(f32);
+
 /// What was said at one window's end, at the scored horizons: to be judged when those windows have passed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Said {
-    experts: [[Option<f32>; SCORED.len()]; EXPERTS],
-    together: [f32; SCORED.len()],
+    experts: [[Option<Rate>; SCORED.len()]; EXPERTS],
+    together: [Rate; SCORED.len()],
 }
 
 impl Said {
     pub(crate) fn new(sayings: &Sayings, together: &[RequestsPerSecond; AHEAD]) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "seven digits of a rate are more than it is known to")]
-        let short = |rate: RequestsPerSecond| (rate.get() as f32).min(f32::MAX);
+        let short = |rate: RequestsPerSecond| Rate((rate.get() as f32).min(f32::MAX));
         let at = |horizon: usize| together.get(horizon).copied().unwrap_or_default();
         Self {
             experts: sayings.map(|saying| SCORED.map(|horizon| saying.get(horizon).copied().flatten().map(short))),
@@ -144,25 +150,20 @@ pub(crate) struct Verdict {
 
 impl Record {
     /// Judges what was said of the window that has just ended: `said` by age, the last first.
-    pub(crate) fn judge<'a>(
-        &mut self,
-        said: impl DoubleEndedIterator<Item = &'a Said> + Clone,
-        seen: RequestsPerSecond,
-        verdict: Verdict,
-    ) {
+    pub(crate) fn judge(&mut self, said: &VecDeque<Said>, seen: RequestsPerSecond, verdict: Verdict) {
         for (slot, horizon) in SCORED.into_iter().enumerate() {
-            let (Some(said), Some(error)) = (said.clone().nth(horizon), self.errors.get(slot).copied()) else {
+            let (Some(said), Some(error)) = (said.get(horizon), self.errors.get(slot).copied()) else {
                 continue;
             };
             for (losses, said) in self.losses.iter_mut().zip(&said.experts) {
                 if let (Some(loss), Some(expected)) = (losses.get_mut(slot), said.get(slot).copied().flatten()) {
-                    let miss = relative(seen, expected).abs().min(CLIP * error);
+                    let miss = miss(seen, expected).get().min(CLIP * error);
                     *loss = *loss * FADING + miss * miss;
                 }
             }
             let expected = said.together.get(slot).copied().unwrap_or_default();
-            if let (Some(slot), true) = (self.errors.get_mut(slot), expected > 0.0) {
-                *slot = spread(error, relative(seen, expected).abs(), verdict);
+            if let (Some(slot), true) = (self.errors.get_mut(slot), expected.0 > 0.0) {
+                *slot = spread(Ratio::clamped(error), miss(seen, expected), verdict).get();
             }
         }
     }
@@ -191,22 +192,24 @@ impl Record {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Horizon(pub(crate) usize);
 
-fn relative(seen: RequestsPerSecond, expected: f32) -> f64 {
+/// How far off, relative to what was expected.
+fn miss(seen: RequestsPerSecond, Rate(expected): Rate) -> Ratio {
     let expected = f64::from(expected);
-    if expected > 0.0 { (seen.get() - expected) / expected } else { 0.0 }
+    if expected > 0.0 { Ratio::clamped((seen.get() - expected).abs() / expected) } else { Ratio::ZERO }
 }
 
 /// The standard error with one more error: Student's weights (4 degrees of freedom), so that outliers count for little; the factor makes
 /// it unbiased for normal errors.
-fn spread(error: f64, miss: f64, verdict: Verdict) -> f64 {
+fn spread(error: Ratio, miss: Ratio, verdict: Verdict) -> Ratio {
     const UNBIASED: f64 = 1.2;
+    let (error, miss) = (error.get(), miss.get());
     if !verdict.counts {
-        return if verdict.shifts { (error * WIDENING).min(WIDEST) } else { error };
+        return Ratio::clamped(if verdict.shifts { (error * WIDENING).min(WIDEST) } else { error });
     }
     let square = miss * miss;
     let counted = UNBIASED * square * 5.0 / (4.0 + square / (error * error));
     let newest = NEWEST.max(verdict.least_weight);
-    ((1.0 - newest) * error * error + newest * counted).sqrt().max(FLOOR)
+    Ratio::clamped(((1.0 - newest) * error * error + newest * counted).sqrt().max(FLOOR))
 }
 
 /// What a season's profile says ahead: scaled so that it meets the last `recent` windows (newest first), and with most of the last one's

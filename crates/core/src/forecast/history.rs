@@ -62,7 +62,12 @@ struct Steps(i64);
 /// A correlation, as precise as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-struct Thousandths(i16);
+struct Parts(i16);
+
+impl Parts {
+    /// A correlation of 1: thirty thousand parts, so that a flat peak still has one highest point.
+    const ONE: i16 = 30_000;
+}
 
 /// Which of the two seasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +97,7 @@ struct Past {
     /// Of the value that is being filled: the sum of its windows, and how many were seen and have passed.
     filling: (f64, u32, u32),
     /// Correlation at each lag, as far as the sweep has come.
-    correlation: Vec<Thousandths>,
+    correlation: Vec<Parts>,
     lag: usize,
     long: usize,
     short: usize,
@@ -181,13 +186,13 @@ impl Past {
         let count = seen().count().max(1) as f64;
         let mean = seen().sum::<f64>() / count;
         let upto = (self.lag + longest / SWEEP + 1).min(longest + 1);
-        self.correlation.resize((longest + 2).max(self.correlation.len()), Thousandths(1_000));
+        self.correlation.resize((longest + 2).max(self.correlation.len()), Parts(Parts::ONE));
         for lag in self.lag..upto {
             let correlated = self.correlate(Lag(lag), RequestsPerSecond::clamped(mean));
             if let Some(value) = self.correlation.get_mut(lag) {
                 #[expect(clippy::cast_possible_truncation, reason = "a correlation lies between -1 and 1")]
-                let rounded = (correlated.clamp(-1.0, 1.0) * 1_000.0).round() as i16;
-                *value = Thousandths(rounded);
+                let rounded = (correlated.clamp(-1.0, 1.0) * f64::from(Parts::ONE)).round() as i16;
+                *value = Parts(rounded);
             }
         }
         self.lag = upto;
@@ -213,7 +218,7 @@ impl Past {
 
     fn conclude(&mut self, longest: Lag) {
         let (best, height) = self.highest(longest);
-        let at = |lag: usize| self.correlation.get(lag).map_or(0.0, |value| f64::from(value.0) / 1_000.0);
+        let at = |lag: usize| self.correlation.get(lag).map_or(0.0, |value| f64::from(value.0) / f64::from(Parts::ONE));
         let same = best.abs_diff(self.long) * 8 < self.long;
         let keeps =
             !same && self.long > 0 && self.long <= longest.0 && at(self.long) > (height.get() - STICKY).max(KEPT);
@@ -243,7 +248,8 @@ impl Past {
 
     /// Lags with a peak after a dip, shortest first.
     fn peaks(&self, longest: Lag) -> impl Iterator<Item = (usize, Ratio)> {
-        let at = move |lag: usize| self.correlation.get(lag).map_or(0.0, |value| f64::from(value.0) / 1_000.0);
+        let at =
+            move |lag: usize| self.correlation.get(lag).map_or(0.0, |value| f64::from(value.0) / f64::from(Parts::ONE));
         let mut lowest = 1.0_f64;
         (SHORTEST..longest.0).filter_map(move |lag| {
             lowest = lowest.min(at(lag));

@@ -281,7 +281,7 @@ fn learn(memory: &mut Memory, seen: RequestsPerSecond, sight: Sight<'_>) {
             shifts: memory.shock.shifts(),
             least_weight: 1.0 / (2.0 + f64::from(memory.learned)),
         };
-        memory.record.judge(memory.said.iter(), seen, verdict);
+        memory.record.judge(&memory.said, seen, verdict);
     }
     follow(memory, seen, shock);
     memory.recent.push_front(seen);

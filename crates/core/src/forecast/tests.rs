@@ -103,7 +103,7 @@ fn after_a_long_gap_the_level_starts_anew() {
         observe(&mut memory, RequestsPerSecond::whole(100), at(second));
     }
     let seen = predict(&mut memory, &known(500.0), Seconds::whole(30), at(7_205)).unwrap();
-    assert_eq!(seen.windows[0].mean.get(), 500.0);
+    assert_eq!(seen.windows[0].mean, RequestsPerSecond::whole(500));
 }
 
 #[test]
