@@ -41,7 +41,7 @@ pub fn decide(policy: &Policy, state: &mut State, snapshot: &Snapshot) -> Decisi
         plan::choose(policy, Outset { forecast, per_replica, sharing, startup, backlog, desired, every })
     });
     if let Some(plan) = &plan {
-        limit::watch(&mut state.limit, plan.replicas, policy.stabilization, at);
+        limit::watch(&mut state.limit, plan.needed, policy.stabilization, at);
     }
     let guards = protect::check(&policy.protect, &mut state.protect, &snapshot.protected, at);
     let room = moves::room(&state.moves, policy.ramp, at);

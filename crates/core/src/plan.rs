@@ -68,6 +68,8 @@ const UTILIZATION: Ratio = Ratio::percent(70);
 pub struct Plan {
     /// The size.
     pub replicas: Replicas,
+    /// What it would be if changes cost nothing: what the stabilization window remembers.
+    pub needed: Replicas,
     /// What took it.
     pub rule: Rule,
     /// Demand in the window that an order of now will meet: what is expected.
@@ -116,13 +118,14 @@ pub(crate) fn choose(policy: &Policy, outset: Outset<'_>) -> Plan {
         return by_utilization(objective, outset);
     };
     let weighing = Weighing { policy, outset, curve, sizes: Sizes::around(outset) };
-    let replicas = weighing.cheapest();
+    let (replicas, needed) = weighing.cheapest();
     let expected = |replicas| {
         let served = outset.startup..outset.startup + weighing.first().lasts;
         Ratio::clamped(weighing.risk_within(replicas, served) / weighing.price()).min(Ratio::ONE)
     };
     Plan {
         rule: Rule::Misses,
+        needed,
         misses: expected(replicas),
         misses_with_fewer: expected(replicas.minus(1)),
         misses_with_more: expected(replicas.plus(1)),
@@ -142,6 +145,7 @@ fn skeleton(objective: &Objective, outset: Outset<'_>, replicas: Replicas) -> Pl
     let demand = outset.forecast.median;
     Plan {
         replicas,
+        needed: replicas,
         rule: Rule::Utilization,
         demand,
         load: demand / outset.per_replica,
@@ -236,7 +240,8 @@ impl Weighing<'_> {
         self.first().lasts >= self.policy.objective.window
     }
 
-    fn cheapest(&self) -> Replicas {
+    /// The size that costs least from where it is, and from nowhere.
+    fn cheapest(&self) -> (Replicas, Replicas) {
         let table = self.risks();
         let mut later: Costs = [0.0; PLACES];
         for slot in (1..SLOTS).rev() {
@@ -246,11 +251,15 @@ impl Weighing<'_> {
         let (startup, share) = (self.outset.startup, self.share(first.lasts));
         let here = self.risk_of(self.outset.desired, Seconds::ZERO..startup);
         let mut best = (self.outset.desired, f64::MAX);
+        let mut needed = best;
         for place in self.sizes.places() {
             let size = self.sizes.get(place);
             let added = f64::from(size.0) - f64::from(self.outset.desired.0);
             let lasting = self.risk(&table, place, startup..startup + first.lasts);
             let mut cost = f64::from(size.0) * share + lasting + self.draining(size) + at(&later, place);
+            if cost < needed.1 - 1e-12 {
+                needed = (size, cost);
+            }
             cost += if added < 0.0 {
                 let within = if self.begins() { 0.0 } else { DOWN_WITHIN };
                 (DOWN + within) * -added + self.risk(&table, place, Seconds::ZERO..startup) - here
@@ -261,7 +270,7 @@ impl Weighing<'_> {
                 best = (size, cost);
             }
         }
-        best.0
+        (best.0, needed.0)
     }
 
     /// What it costs to come into a later slot with each size: the cheapest of what can be made of it there.
