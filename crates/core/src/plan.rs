@@ -1,7 +1,7 @@
 //! Plan: the size that costs least, the risk of missing the objective priced in.
 //!
-//! A missed window is priced at [`PRICE`]`/misses` windows of one replica: with misses of 0.5 % at 120, so that a replica is held where it
-//! lowers the chance of a miss by 1 in 120, and let go where it does not. The size now and at the next windows' beginnings is chosen
+//! A missed window is priced at `PRICE / misses` windows of one replica: with misses of 0.5 % at 100, so that a replica is held where it
+//! lowers the chance of a miss by 1 in 100, and let go where it does not. The size now and at the next windows' beginnings is chosen
 //! together (dynamic programming over the sizes in question, exact under the ramp):
 //!
 //! `min Σ c·d + P·E[missed(c, demand)] + up·(c' − c)⁺ + down·(c − c')⁺`
@@ -9,11 +9,11 @@
 //! What is ordered now serves after the lead time: it is judged by the window that it then meets. What is removed now is missed at once
 //! and for a whole lead time: a removal has to be right for all windows until the replica could be back. Within a window, a replica can
 //! still be added when it turns out badly (a look and a half after its beginning, plus the lead time): that makes lean sizes cheaper than they
-//! look, and is why looking often pays. Jumps that happen to this workload are part of its demand ([`Outlook::hazard`]), in proportion to
+//! look, and is why looking often pays. Jumps that happen to this workload are part of its demand (`Outlook::hazard`), in proportion to
 //! the lead time that nothing could be done in: that is what headroom is held for. A queue that will stand when an order is ready costs the
 //! windows that it takes to be worked off.
 //!
-//! Hysteresis is on both ways, but paid once: a replica that comes has to be worth [`UP`] and one that goes [`DOWN`] of its windows.
+//! Hysteresis is on both ways, but paid once: a replica that comes has to be worth `UP` and one that goes `DOWN` of its windows.
 //! Method: newsvendor with a violation curve, `docs/adr/0012-price-the-risk.md`; exact under a ramp after Lin et al., "Dynamic right-sizing
 //! for power-proportional data centers", INFOCOM 2011.
 

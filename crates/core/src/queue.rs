@@ -9,9 +9,9 @@
 //!
 //! The objective is about windows of half a minute, whose own percentile scatters: a size that meets it in the steady state misses it in
 //! about every tenth window. The share of windows that miss falls with `x = θT` alone, at any number of replicas: the headroom that is
-//! needed is **additive**, about one replica at any scale. [`MISSED`] is that share, measured with the simulator at `μT = 10`, for a
+//! needed is **additive**, about one replica at any scale. `MISSED` is that share, measured with the simulator at `μT = 10`, for a
 //! window that runs at `x` for only part of its time and is safe for the rest; at another `μT` it is shifted by how much more spare rate
-//! the steady state takes ([`Curve::new`]).
+//! the steady state takes (`Curve::new`).
 //!
 //! Where replicas do not share one queue, `G` groups of them do, `G = c^(1−s)` with the sharing `s` from 1 (one queue) to 0 (each has its
 //! own, as behind a random balancer). Each group has `x/G`; the groups' misses average out, so that the curve is steeper, around the

@@ -2,11 +2,11 @@
 //!
 //! **Sharing.** How far replicas share their queues decides how many are needed by a factor of two (one queue: 47 of 50 requests/s each;
 //! random balancing: 27). It is learned by Bayes' rule over nine values: each predicts the 99th percentile at the load that was seen
-//! ([`Curve::latency`]), and gains by how near it came. The prior prefers one queue; what was learned fades over fifty windows, so that a
+//! (`Curve::latency`), and gains by how near it came. The prior prefers one queue; what was learned fades over fifty windows, so that a
 //! changed balancer or service law is learned anew. Service laws heavier or lighter than exponential act like less or more sharing.
 //!
 //! **Margin.** Whatever else is wrong, the objective's own misses correct it (conformal control of the outcome: Angelopoulos, Candes and
-//! Tibshirani, "Conformal PID control", `NeurIPS` 2023, their integrator): each missed window takes [`GAIN`] off the capacity that is
+//! Tibshirani, "Conformal PID control", `NeurIPS` 2023, their integrator): each missed window takes `GAIN` off the capacity that is
 //! reckoned with, each kept one gives the objective's share of that back, never more than there was. Windows whose demand nobody foresaw,
 //! or with a queue left from before, teach nothing.
 

@@ -3,7 +3,7 @@
 //! Whoever was better counts for more: a weight is the inverse square of the faded mean square error, at each horizon by itself
 //! (exponentially weighted aggregation with shared forgetting; Cesa-Bianchi and Lugosi, *Prediction, Learning, and Games*, 2006, chapter 2,
 //! uses the exponential of the loss: the inverse power is the same where losses are variances and needs no scale). An error is relative to
-//! its forecast and counts for at most [`CLIP`] standard errors, so that a shock, which nobody foresaw, does not decide.
+//! its forecast and counts for at most `CLIP` standard errors, so that a shock, which nobody foresaw, does not decide.
 
 use super::history::{History, Season};
 use crate::unit::{Ratio, RequestsPerSecond, Windows};

@@ -3,7 +3,7 @@
 //! A season is a lag at which the autocorrelation of the past has its highest peak, after a dip that tells it from mere slowness; the
 //! shortest lag with nearly as high a peak is kept beside it (a day within a week). The profile of a season at one phase is a median of
 //! the last cycles, weighted towards the newest: one surge in one of them leaves no trace. The sweep over all lags is spread over
-//! [`SWEEP`] windows, so that no single decision pays for it.
+//! `SWEEP` windows, so that no single decision pays for it.
 
 use crate::unit::{Ratio, RequestsPerSecond, Windows};
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,10 @@
 //! Forecast: what demand will be in the window that runs and in those that follow, and how wrong that may be.
 //!
-//! Readings are gathered into the windows of the objective. At the end of each, the experts ([`expert`]) say what they expect of the next
+//! Readings are gathered into the windows of the objective. At the end of each, the experts (`expert`) say what they expect of the next
 //! ones, are judged by what they said of this one, and are combined by their records; relative errors of all together make the band at
 //! each horizon. While a window runs, what was seen of it (a Poisson sample) and what was forecast are combined by Bayes' rule, a jump
 //! being a small part of the prior: so a surprise is believed as soon as chance does not explain it. What happens to windows that nobody
-//! foresaw is in [`shock`], what past windows were in [`history`].
+//! foresaw is in `shock`, what past windows were in `history`.
 //!
 //! Useful at the first reading (persistence and a guessed band); a season joins when it has been seen twice.
 //! Methods and measurements: `docs/adr/0012-price-the-risk.md`.

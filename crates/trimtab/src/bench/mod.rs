@@ -1,6 +1,6 @@
 //! `trimtab bench`: the decision against what others decide, on the seven workloads of the benchmark or on anybody's traces.
 //!
-//! A view is a module: it runs what it needs through [`Runs`], returns what is printed, and writes its CSV and figures into the directory that
+//! A view is a module: it runs what it needs through `Runs`, returns what is printed, and writes its CSV and figures into the directory that
 //! was named. Nothing of the clock or the machine reaches a file: the same command gives the same bytes.
 
 use crate::cli::{Bench, View};
