@@ -16,8 +16,8 @@ const TRIM: i64 = 64;
 /// Otherwise this share of all, so that a bound that was lowered is reached in a few hundred steps.
 const TRIM_SHARE: i64 = 256;
 
-/// A state is stored at least with every so many records of a workload. It takes 4 kB, and with all seasons' profiles up to
-/// 60 kB, so this adds 30 to 470 bytes to a record; and a moment is explained by deciding at most this many again.
+/// A state is stored at least with every so many records of a workload. It takes kilobytes, most of them seasons' profiles,
+/// which are bounded; and a moment is explained by deciding at most this many again.
 const CHECKPOINT_EVERY: u64 = 128;
 /// And at least so many times in all that the bound leaves room for, so that some of it is left when the oldest go.
 const CHECKPOINTS: i64 = 4;
