@@ -2,13 +2,14 @@
 
 use crate::cli;
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::inbox::{Event, Inbox};
 use crate::lease::Candidate;
 use crate::metrics::{self, Counters};
 use crate::policies::{self, Policies};
 use crate::record::Recorder;
 use crate::report::Report;
-use crate::run::{Loop, Parts, scopes};
+use crate::run::{Loop, Parts};
 use crate::serve::{self, Shown};
 use crate::sources::Sources;
 use crate::watch;
@@ -63,21 +64,27 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
         let recorder = Recorder::start(journal, counters.clone(), inbox.clone())
             .context("failed to start the journal's thread")?;
         let reporter = Reporter { controller: NAME.into(), instance: Some(agent.clone()) };
-        let parts = Parts {
-            agent: agent.clone(),
-            events: EventRecorder::new(writer.clone(), reporter),
-            candidate: Candidate { namespace, name: NAME.into(), identity: agent, interval: settings.interval },
-            recorder,
-            clock: Clock::start(),
+        let world = Cluster {
             client,
+            events: EventRecorder::new(writer.clone(), reporter),
             writer,
             sources,
-            counters,
+            candidate: Candidate { namespace, name: NAME.into(), identity: agent.clone(), interval: settings.interval },
             inbox,
+            scopes: scopes(&settings),
+        };
+        let parts = Parts {
+            agent,
+            world: Box::new(world),
+            mode: settings.mode,
+            interval: settings.interval,
+            scopes: scopes(&settings),
+            recorder,
+            counters,
+            clock: Clock::start(),
             report: report.0,
             turned: report.1,
             ready: report.2,
-            settings,
         };
         Loop::new(parts, policies).run(events).await;
         drop(tokio::time::timeout(LAST_ANSWERS, server).await);
@@ -116,6 +123,11 @@ fn start_watches(client: &Client, settings: &cli::Run, inbox: &Inbox) {
     if let Some(file) = settings.policy.clone() {
         tokio::spawn(policies::follow_file(file, inbox.clone()));
     }
+}
+
+/// The namespaces that are watched one by one, or all at once.
+fn scopes(settings: &cli::Run) -> Vec<Option<String>> {
+    if settings.namespace.is_empty() { vec![None] } else { settings.namespace.iter().cloned().map(Some).collect() }
 }
 
 type Senders = (channel::Sender<Arc<Report>>, channel::Sender<Instant>, channel::Sender<Result<(), String>>);

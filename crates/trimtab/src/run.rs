@@ -4,38 +4,34 @@
 //! (queries, writes, the journal) runs elsewhere and comes back as an event. A round of readings makes one decision for each
 //! workload; whether a decision is carried out is asked in one place, [`Loop::may_write`].
 
-use crate::act::{self, Written};
-use crate::cli;
+use crate::act::Written;
 use crate::clock::{self, Clock};
 use crate::config::{CountedAt, Kind, Mode, Target, Workload};
 use crate::explain;
-use crate::inbox::{Event, Inbox};
-use crate::lease::{self, Leadership};
+use crate::inbox::Event;
+use crate::lease::Leadership;
 use crate::metrics::Counters;
 use crate::policies::Policies;
 use crate::record::Recorder;
 use crate::report::{self, Considered, Report, Writes};
 use crate::sense::{self, Round, Signal};
-use crate::sources::Sources;
 use crate::track::{Past, Tracked};
 use crate::view::{Scalable, View};
-use crate::watch;
-use crate::words;
-use kube::Client;
+use crate::world::{Note, Order, Tasks, World};
 use kube::api::ApiResource;
-use kube::runtime::events::{EventType, Recorder as EventRecorder};
+use kube::runtime::events::EventType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 use trimtab_core::invariant;
 use trimtab_core::snapshot::{Absence, Reading, Snapshot};
 use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
-use trimtab_core::{Decision, Verb, backfill, decide};
-use trimtab_journal::{Entry, Outcome, Record, Refusal};
+use trimtab_core::{Verb, backfill, decide};
+use trimtab_journal::{Entry, Outcome, Record};
 
 /// Prometheus is asked for at most this share of the time: after a round that took long, the next one waits.
 const QUIET: u32 = 4;
@@ -48,26 +44,20 @@ const STAND_DOWN: Seconds = Seconds::whole(600);
 const LAST_WRITES: Duration = Duration::from_secs(10);
 /// How long it then waits for the Lease to be released.
 const RELEASE: Duration = Duration::from_secs(10);
-/// A kind that the API server does not know is asked for again so often.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(30);
-
-/// What a trouble with Events is called.
-const EVENTS: &str = "events";
 
 /// What the loop is made of that does not change.
 pub(crate) struct Parts {
-    pub(crate) settings: cli::Run,
     pub(crate) agent: String,
-    pub(crate) client: Client,
-    /// A client that never repeats a request.
-    pub(crate) writer: Client,
-    pub(crate) events: EventRecorder,
-    pub(crate) sources: Sources,
-    pub(crate) candidate: lease::Candidate,
+    pub(crate) world: Box<dyn World>,
+    /// Of policies that do not say.
+    pub(crate) mode: Mode,
+    /// How often the signals are read.
+    pub(crate) interval: Duration,
+    /// What is watched: namespaces one by one, or all at once.
+    pub(crate) scopes: Vec<Option<String>>,
     pub(crate) recorder: Recorder,
     pub(crate) counters: Counters,
     pub(crate) clock: Clock,
-    pub(crate) inbox: Inbox,
     pub(crate) report: channel::Sender<Arc<Report>>,
     pub(crate) turned: channel::Sender<Instant>,
     pub(crate) ready: channel::Sender<Result<(), String>>,
@@ -82,7 +72,7 @@ struct Known {
     problem: Option<String>,
     /// Its look-up, and then its watches.
     #[expect(dead_code, reason = "held, because dropping them ends them")]
-    tasks: Vec<AbortOnDropHandle<()>>,
+    tasks: Tasks,
 }
 
 /// The loop's memory.
@@ -106,11 +96,10 @@ pub(crate) struct Loop {
 
 impl Loop {
     pub(crate) fn new(parts: Parts, policies: Policies) -> Self {
-        let scopes: Vec<Option<String>> = scopes(&parts.settings);
         Self {
+            view: View::new(parts.scopes.clone()),
             parts,
             policies,
-            view: View::new(scopes),
             tracked: BTreeMap::new(),
             kinds: BTreeMap::new(),
             targets: channel::Sender::default(),
@@ -234,9 +223,7 @@ impl Loop {
         if self.election.is_none()
             && self.policies.workloads().values().any(|workload| self.mode(workload) == Mode::Own)
         {
-            let Parts { writer, candidate, turned, inbox, .. } = &self.parts;
-            let election = lease::run(writer.clone(), candidate.clone(), turned.subscribe(), inbox.clone());
-            self.election = Some(tokio::spawn(election));
+            self.election = Some(self.parts.world.elect(self.parts.turned.subscribe()));
         }
     }
 
@@ -251,8 +238,7 @@ impl Loop {
         }
         for kind in wanted {
             if !self.kinds.contains_key(kind) {
-                let task = look_up(self.parts.client.clone(), kind.clone(), self.parts.inbox.clone());
-                let tasks = vec![AbortOnDropHandle::new(tokio::spawn(task))];
+                let tasks = self.parts.world.look_up(kind);
                 self.kinds.insert(kind.clone(), Known { tasks, ..Known::default() });
             }
         }
@@ -267,13 +253,8 @@ impl Loop {
         let Some(known) = self.kinds.get_mut(kind) else { return };
         match resource {
             Ok(resource) => {
-                let Parts { client, inbox, settings, .. } = &self.parts;
-                let watches = scopes(settings).into_iter().map(|scope| {
-                    let watched = watch::Watched { kind: kind.clone(), resource: resource.clone(), scope };
-                    let watch = watch::objects(client.clone(), watched, self.targets.subscribe(), inbox.clone());
-                    AbortOnDropHandle::new(tokio::spawn(watch))
-                });
-                *known = Known { tasks: watches.collect(), resource: Some(resource), problem: None };
+                let tasks = self.parts.world.watch(kind, &resource, self.targets.subscribe());
+                *known = Known { tasks, resource: Some(resource), problem: None };
             }
             Err(problem) => {
                 tracing::warn!(kind = %kind, problem, "kind cannot be watched");
@@ -283,7 +264,7 @@ impl Loop {
     }
 
     fn mode(&self, workload: &Workload) -> Mode {
-        workload.mode.unwrap_or(self.parts.settings.mode)
+        workload.mode.unwrap_or(self.parts.mode)
     }
 
     // === a round ===
@@ -293,7 +274,7 @@ impl Loop {
         let now = self.parts.clock.now();
         self.ask_for_the_past(now);
         let workloads: Vec<Arc<Workload>> = self.policies.workloads().values().cloned().collect();
-        tokio::spawn(sense::ask(self.parts.sources.clone(), workloads, self.parts.inbox.clone()));
+        self.parts.world.ask(workloads);
     }
 
     fn ask_for_the_past(&mut self, now: Timestamp) {
@@ -309,8 +290,7 @@ impl Loop {
             }
         }
         if !wanted.is_empty() {
-            let (sources, inbox) = (self.parts.sources.clone(), self.parts.inbox.clone());
-            tokio::spawn(sense::backfill(sources, wanted, (now, longest), inbox));
+            self.parts.world.recall(wanted, (now, longest));
         }
     }
 
@@ -333,7 +313,7 @@ impl Loop {
         self.publish(at, ready);
         // Who follows only keeps its forecast warm: one agent on each node must not be a multiple of all queries.
         let least = if matches!(self.leadership, Leadership::Theirs(_)) { FOLLOWING } else { Duration::ZERO };
-        let pause = self.parts.settings.interval.max(round.took * QUIET).max(least);
+        let pause = self.parts.interval.max(round.took * QUIET).max(least);
         self.next_round = Some(Instant::now() + pause);
     }
 
@@ -450,16 +430,13 @@ impl Loop {
         let resource = self.kinds.get(&target.kind).and_then(|known| known.resource.as_ref());
         if write && let (Some(object), Some(resource)) = (self.view.object(target), resource) {
             tracked.writing = true;
-            let job = WriteJob {
-                writer: self.parts.writer.clone(),
-                events: self.parts.events.clone(),
-                inbox: self.parts.inbox.clone(),
+            let order = Order {
                 resource: resource.clone(),
                 target: target.clone(),
                 object: object.clone(),
                 decision: decision.clone(),
             };
-            self.writes.spawn(job.run());
+            self.parts.world.write(order, &self.writes);
         }
         tracked.last = Some(considered);
     }
@@ -517,15 +494,15 @@ impl Loop {
         );
         tracing::warn!(workload = %target, note, "standing down");
         if let Some(resource) = self.kinds.get(&target.kind).and_then(|known| known.resource.as_ref()) {
-            let (events, resource, target, object) =
-                (self.parts.events.clone(), resource.clone(), target.clone(), object.clone());
-            let inbox = self.parts.inbox.clone();
-            self.writes.spawn(async move {
-                let problem =
-                    act::announce(&events, &resource, (&target, &object), EventType::Warning, "StandingDown", note)
-                        .await;
-                inbox.send(Event::Trouble { what: EVENTS.into(), problem }).await;
-            });
+            let note = Note {
+                resource: resource.clone(),
+                target: target.clone(),
+                object: object.clone(),
+                kind: EventType::Warning,
+                reason: "StandingDown",
+                text: note,
+            };
+            self.parts.world.say(note, &self.writes);
         }
     }
 
@@ -558,62 +535,5 @@ impl Loop {
         self.parts.report.send_replace(Arc::new(report));
         drop(self.parts.ready.send_replace(ready));
         self.parts.turned.send_replace(Instant::now());
-    }
-}
-
-/// One write, away from the loop: the patch, the Event, and the word back.
-struct WriteJob {
-    writer: Client,
-    events: EventRecorder,
-    inbox: Inbox,
-    resource: ApiResource,
-    target: Target,
-    object: Scalable,
-    decision: Decision,
-}
-
-impl WriteJob {
-    async fn run(self) {
-        let Self { writer, events, inbox, resource, target, object, decision } = self;
-        let written = act::write(&writer, &resource, &target, &object, &decision).await;
-        let said = match &written.outcome {
-            Outcome::Committed => Some((EventType::Normal, decision.verb.to_string(), explain::sentence(&decision))),
-            Outcome::Refused(Refusal::Changed) => None,
-            Outcome::Refused(refusal) => Some((
-                EventType::Warning,
-                "ScalingRefused".into(),
-                format!("{}: {refusal}", explain::sentence(&decision)),
-            )),
-            Outcome::Unknown(why) => {
-                Some((EventType::Warning, "ScalingUnknown".into(), format!("{}: {why}", explain::sentence(&decision))))
-            }
-        };
-        inbox.send(Event::Written { target: target.clone(), written }).await;
-        if let Some((kind, reason, note)) = said {
-            let problem = act::announce(&events, &resource, (&target, &object), kind, &reason, note).await;
-            inbox.send(Event::Trouble { what: EVENTS.into(), problem }).await;
-        }
-    }
-}
-
-/// The namespaces that are watched one by one, or all at once.
-pub(crate) fn scopes(settings: &cli::Run) -> Vec<Option<String>> {
-    if settings.namespace.is_empty() { vec![None] } else { settings.namespace.iter().cloned().map(Some).collect() }
-}
-
-/// Asks the API server for a kind until it knows it: a CRD may be installed later.
-async fn look_up(client: Client, kind: Kind, inbox: Inbox) {
-    loop {
-        let resource = watch::resolve(&client, &kind).await;
-        let known = resource.is_ok();
-        let resource = resource.map_err(|error| words::chain(&error));
-        inbox.send(Event::Kind { kind: kind.clone(), resource }).await;
-        if known {
-            return;
-        }
-        tokio::select! {
-            () = inbox.closed() => return,
-            () = tokio::time::sleep(LOOK_UP_AGAIN) => {}
-        }
     }
 }

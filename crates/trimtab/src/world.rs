@@ -1,0 +1,60 @@
+//! What the loop senses through and acts on: the one door between it and the world.
+//!
+//! A cluster with its Prometheus (`cluster`), or the fleet of the demo; nothing of the loop knows which. Whatever takes
+//! time is begun here and comes back as an [`Event`](crate::inbox::Event).
+
+use crate::config::{Kind, Target, Workload};
+use crate::view::Scalable;
+use kube::api::ApiResource;
+use kube::runtime::events::EventType;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use trimtab_core::Decision;
+use trimtab_core::unit::Timestamp;
+
+/// Tasks that end when they are dropped.
+pub(crate) type Tasks = Vec<AbortOnDropHandle<()>>;
+
+/// A decision that is to be carried out, on the object that it was taken on.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) resource: ApiResource,
+    pub(crate) target: Target,
+    pub(crate) object: Scalable,
+    pub(crate) decision: Decision,
+}
+
+/// Something that is said on an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    pub(crate) resource: ApiResource,
+    pub(crate) target: Target,
+    pub(crate) object: Scalable,
+    pub(crate) kind: EventType,
+    pub(crate) reason: &'static str,
+    pub(crate) text: String,
+}
+
+/// What the loop senses through and acts on.
+pub(crate) trait World: Send {
+    /// Finds out how a kind is called: [`Event::Kind`](crate::inbox::Event::Kind).
+    fn look_up(&self, kind: &Kind) -> Tasks;
+    /// Watches the objects of a kind that are `targets`: [`Event::Object`](crate::inbox::Event::Object).
+    fn watch(&self, kind: &Kind, resource: &ApiResource, targets: watch::Receiver<Arc<BTreeSet<Target>>>) -> Tasks;
+    /// Reads all signals: [`Event::Sensed`](crate::inbox::Event::Sensed).
+    fn ask(&self, workloads: Vec<Arc<Workload>>);
+    /// Reads the demand of so long before a moment: [`Event::History`](crate::inbox::Event::History).
+    fn recall(&self, workloads: Vec<Arc<Workload>>, before: (Timestamp, Duration));
+    /// Asks for the right to write, and says who has it: [`Event::Leadership`](crate::inbox::Event::Leadership). `turned` holds when the
+    /// loop last decided. What is returned ends when that right is given back.
+    fn elect(&self, turned: watch::Receiver<Instant>) -> JoinHandle<()>;
+    /// Carries a decision out, once: [`Event::Written`](crate::inbox::Event::Written).
+    fn write(&self, order: Order, under_way: &TaskTracker);
+    /// Says something on an object.
+    fn say(&self, note: Note, under_way: &TaskTracker);
+}
