@@ -1,10 +1,13 @@
 //! A controller in charge of a service, tick by tick, and what came of it.
 
+use crate::foretold::Forecasts;
 use crate::law::Law;
 use crate::service::{Grade, INTERVAL, Observed, Service};
 use crate::sight::{Eye, ForecastError, Measured, Seen, Sight};
 use crate::workload::Workload;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use trimtab_core::forecast::AHEAD;
 use trimtab_core::invariant::{self, Breach};
 use trimtab_core::policy::Bounds;
 use trimtab_core::snapshot::{Absence, Fleet, Reading, Snapshot};
@@ -16,6 +19,10 @@ pub const BOUNDS: Bounds = match Bounds::new(Replicas(1), Replicas(60)) {
     Some(bounds) => bounds,
     None => panic!("they are in order"),
 };
+
+/// A forecast is shown as far as trimtab looks ahead: windows are intervals.
+#[expect(clippy::cast_possible_truncation, reason = "fourteen")]
+pub const FORESEEN: Seconds = Seconds::whole(30 * (AHEAD as u32 + 1));
 
 /// How a run is made.
 #[derive(Clone, Debug)]
@@ -32,6 +39,8 @@ pub struct Scenario {
     pub sight: Sight,
     /// An error that is put on the forecasts of policies that are driven by one.
     pub forecast_error: ForecastError,
+    /// What somebody else forecast of it, for who takes part with that.
+    pub foretold: Arc<Forecasts>,
     /// What becomes of the demand reading at each tick, counted from 0: for faults that [`Sight`] does not draw.
     pub fault: fn(u64, Reading<RequestsPerSecond>) -> Reading<RequestsPerSecond>,
 }
@@ -47,6 +56,7 @@ impl Scenario {
             bounds: BOUNDS,
             sight: Sight::CLEAR,
             forecast_error: ForecastError::NONE,
+            foretold: Arc::default(),
             fault: no_fault,
         }
     }
@@ -165,7 +175,7 @@ pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(
             let mut seen = eye.look(Measured { at, rate: per_second(&observed, scenario.tick), busy, interval });
             seen.demand = (scenario.fault)(tick, seen.demand);
             let interval = seen.interval;
-            let snapshot = snapshot(at, seen, &service, replicas, &scenario.law);
+            let snapshot = snapshot(at, seen, &service, replicas, scenario);
             let wanted = controller(&Look { snapshot, interval });
             let to = wanted.clamp(scenario.bounds.min(), scenario.bounds.max()).0;
             let to = scenario.ramp.map_or(to, |most| ramp(&mut moves, most, at, replicas, to));
@@ -217,7 +227,7 @@ fn per_second(observed: &Observed, span: Seconds) -> RequestsPerSecond {
     RequestsPerSecond::new(observed.arrived as f64 / span.get()).unwrap_or_default()
 }
 
-fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, law: &Law) -> Snapshot {
+fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, scenario: &Scenario) -> Snapshot {
     let count = |count: usize| Replicas(u32::try_from(count).unwrap_or(u32::MAX));
     Snapshot {
         at,
@@ -225,14 +235,14 @@ fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, law: &L
         capacity: Reading::Missing(Absence::NotConfigured),
         latency: seen.latency,
         utilization: seen.utilization,
-        foretold: Vec::new(),
+        foretold: scenario.foretold.at(at, FORESEEN),
         protected: BTreeMap::new(),
         fleet: Fleet {
             desired: Replicas(replicas),
             ready: count(service.ready()),
             starting: count(service.starting()),
             stuck: Replicas(0),
-            startup: Some(law.startup.p90()),
+            startup: Some(scenario.law.startup.p90()),
             rolling_out: false,
         },
     }

@@ -9,14 +9,13 @@
 //! name: this reads bytes.
 
 use crate::workload::Workload;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use trimtab_core::unit::{RequestsPerSecond, Seconds};
 
 /// No service of one queue sees more requests a second: a rate above is a count, or another unit.
-const ABSURD: f64 = 1e7;
+pub(crate) const ABSURD: f64 = 1e7;
 /// So many problems are named; the others are counted.
 const NAMED: usize = 20;
 /// No measured course is larger, uncompressed; what is, is something else.
@@ -47,7 +46,7 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    fn add(&mut self, line: u64, what: String) {
+    pub(crate) fn add(&mut self, line: u64, what: String) {
         if self.problems.len() < NAMED {
             self.problems.push(Problem { line, what });
         } else {
@@ -81,6 +80,8 @@ pub struct Trace {
     pub notes: BTreeMap<String, String>,
     /// From one row to the next: the most frequent distance.
     pub step: Seconds,
+    /// `t_seconds` of the first row.
+    pub begins: f64,
     /// What was measured; `None` are rows that are missing.
     pub rows: Vec<Option<RequestsPerSecond>>,
     /// What was read over, such as a byte-order mark, and each gap with its line.
@@ -119,40 +120,20 @@ impl Trace {
     /// # Errors
     /// All that is wrong with it.
     pub fn read(bytes: &[u8], gaps: Gaps) -> Result<Self, Malformed> {
-        let unpacked;
-        let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
-            unpacked = unpack(bytes)?;
-            unpacked.as_slice()
-        } else {
-            bytes
-        };
-        let mut notices = Vec::new();
-        let bytes = match bytes {
-            [0xef, 0xbb, 0xbf, rest @ ..] => {
-                notices.push(Problem { line: 1, what: "a byte-order mark is read over".into() });
-                rest
-            }
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-                return Err(Malformed::at(1, "expected UTF-8 text, found UTF-16: save the file as UTF-8"));
-            }
-            other => other,
-        };
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = before.split(|byte| *byte == b'\n').count() as u64;
-            Malformed::at(line, "expected UTF-8 text, found a byte that is none: save the file as UTF-8")
-        })?;
+        let (text, mut notices) = plain(bytes)?;
+        let text = text.as_str();
         let mut malformed = Malformed::default();
         let (rows, named) = rows(text, &mut malformed);
         if (rows.len() < 2 || !named) && malformed == Malformed::default() {
             malformed.add(text.lines().count() as u64 + 1, "expected at least two rows".into());
         }
         let step = frequent_step(&rows);
+        let begins = rows.first().and_then(|row| row.seconds).unwrap_or_default();
         // Under other names the columns are something else, and their steps say nothing.
         let rows = if named { on_grid(&rows, step, gaps, &mut malformed, &mut notices) } else { Vec::new() };
         malformed.problems.sort_by_key(|problem| problem.line);
         if malformed == Malformed::default() {
-            Ok(Self { notes: notes(text), step: Seconds::new(step).unwrap_or_default(), rows, notices })
+            Ok(Self { notes: notes(text), step: Seconds::new(step).unwrap_or_default(), begins, rows, notices })
         } else {
             Err(malformed)
         }
@@ -204,6 +185,45 @@ pub fn columns(bytes: &[u8]) -> Option<String> {
     text.lines().find(|line| !line.starts_with('#')).map(|line| line.trim().to_owned())
 }
 
+/// The text of a file, unpacked where it is gzip, and what was read over.
+pub(crate) fn plain(bytes: &[u8]) -> Result<(String, Vec<Problem>), Malformed> {
+    let unpacked;
+    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
+        unpacked = unpack(bytes)?;
+        unpacked.as_slice()
+    } else {
+        bytes
+    };
+    let mut notices = Vec::new();
+    let bytes = match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => {
+            notices.push(Problem { line: 1, what: "a byte-order mark is read over".into() });
+            rest
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            return Err(Malformed::at(1, "expected UTF-8 text, found UTF-16: save the file as UTF-8"));
+        }
+        other => other,
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = before.split(|byte| *byte == b'\n').count() as u64;
+        Malformed::at(line, "expected UTF-8 text, found a byte that is none: save the file as UTF-8")
+    })?;
+    // The parser takes the second half of a line end of two characters for the beginning of the next line, and counts one too few.
+    Ok((text.replace("\r\n", "\n"), notices))
+}
+
+/// The records of such a text; lines that begin with `#` are none.
+pub(crate) fn records(text: &str) -> csv::Reader<&[u8]> {
+    csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .comment(Some(b'#'))
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes())
+}
+
 fn unpack(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut unpacked = Vec::new();
     let read = flate2::read::MultiGzDecoder::new(bytes).take(LARGEST).read_to_end(&mut unpacked);
@@ -239,14 +259,7 @@ struct Row {
 
 /// The rows, and whether their columns are named as expected.
 fn rows(text: &str, malformed: &mut Malformed) -> (Vec<Row>, bool) {
-    // The parser takes the second half of such a line end for the beginning of the next line, and counts one too few.
-    let text = if text.contains("\r\n") { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .comment(Some(b'#'))
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
+    let mut reader = records(text);
     let (mut columns, mut rows): (Option<Columns>, Vec<Row>) = (None, Vec::new());
     let mut last: Option<f64> = None;
     for record in reader.records() {
@@ -318,7 +331,7 @@ fn row(
 }
 
 /// What is shown of a field.
-fn short(field: &str) -> String {
+pub(crate) fn short(field: &str) -> String {
     field.chars().take(40).collect()
 }
 

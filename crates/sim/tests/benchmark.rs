@@ -1,12 +1,14 @@
 //! The present decision on the seven workloads of the benchmark, and under metrics that lie.
 #![expect(clippy::print_stdout, reason = "a test prints what it measures")]
 
+use std::sync::Arc;
 use trimtab_core::invariant::Breach;
 use trimtab_core::snapshot::{Absence, Coverage, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds};
 use trimtab_core::{Decision, Verb};
 
 use trimtab_sim::contest::{Contender, hold, policy};
+use trimtab_sim::foretold::Forecasts;
 use trimtab_sim::run::{self, Scenario, Score};
 use trimtab_sim::shape::Shape;
 use trimtab_sim::workload::Workload;
@@ -55,6 +57,30 @@ fn the_same_seed_gives_the_same_decisions() {
         (all, score)
     };
     assert_eq!(decisions(), decisions());
+}
+
+#[test]
+fn a_forecast_from_outside_that_is_right_is_believed_and_one_that_is_wrong_is_not() {
+    let workload = Shape::MultiBurst.published();
+    let misses = |row: &dyn Fn(usize, f64) -> f64| {
+        let rows = workload.rates.iter().enumerate();
+        let rows: Vec<String> =
+            rows.map(|(number, rate)| format!("{},{}\n", 30 * number, row(number, rate.get()))).collect();
+        let text = rows.concat();
+        let forecasts = Forecasts::read(format!("t_seconds,rate\n{text}").as_bytes()).unwrap();
+        let of = |seed| {
+            run(&workload, &Scenario { foretold: Arc::new(forecasts.clone()), ..Scenario::benchmark(seed) }, |_, _| {})
+        };
+        let scores: Vec<Score> = (1..=SEEDS).map(of).collect();
+        let sum = |of: fn(&Score) -> f64| scores.iter().map(of).sum::<f64>() / SEEDS as f64;
+        (sum(Score::rate), sum(|score| score.replica_hours))
+    };
+    let without: Vec<Score> = (1..=SEEDS).map(|seed| run(&workload, &Scenario::benchmark(seed), |_, _| {})).collect();
+    let without = without.iter().map(Score::rate).sum::<f64>() / SEEDS as f64;
+    let (right, wrong) = (misses(&|_, rate| rate), misses(&|number, _| if number % 2 == 0 { 50.0 } else { 900.0 }));
+    println!("violations: without {without:.4}, right {right:?}, wrong {wrong:?}");
+    assert!(right.0 < 0.7 * without, "{right:?} against {without:.4}");
+    assert!(wrong.0 < 1.5 * without, "{wrong:?} against {without:.4}");
 }
 
 type Fault = fn(u64, Reading<RequestsPerSecond>) -> Reading<RequestsPerSecond>;

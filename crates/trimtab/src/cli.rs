@@ -56,7 +56,7 @@ pub enum Command {
     Bench(Box<Bench>),
     /// Decide for your own simulator: JSON lines in, one line out for each observation
     #[command(long_about = DRIVE)]
-    Drive,
+    Drive(Drive),
     /// Answer what the horizontal pod autoscaler of Kubernetes makes of one of its objects now, or of cases, and why
     Hpa(Hpa),
     /// Print the JSON Schema of policies
@@ -178,6 +178,14 @@ pub struct Lint {
     /// Policy files
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+}
+
+/// `trimtab drive`.
+#[derive(Args, Clone, Debug)]
+pub struct Drive {
+    /// What your own model forecasts: CSV with `made_seconds,t_seconds,rate` on the clock of `t`; taken in as one expert of several
+    #[arg(long, value_name = "FILE")]
+    pub forecast: Option<PathBuf>,
 }
 
 /// `trimtab hpa`.

@@ -8,20 +8,28 @@ use message::{Config, Message, Observation, Problem};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
+use trimtab_core::forecast::AHEAD;
 use trimtab_core::policy::Objective;
 use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Policy, State, Verb, backfill, decide};
 use trimtab_sim::contest;
+use trimtab_sim::foretold::Forecasts;
 use trimtab_sim::run::Scenario;
 
 mod message;
 
-/// Answers `input` line by line until it ends, or says `end`. Whoever asks waits for the answer: each is flushed at once.
+/// Answers `input` line by line until it ends, or says `end`. Whoever asks waits for the answer: each is flushed at once. Forecasts are on
+/// the clock of the observations.
 ///
 /// # Errors
 /// Where one of the three cannot be read or written any more.
-pub fn drive(mut input: impl BufRead, mut output: impl Write, mut errors: impl Write) -> io::Result<()> {
+pub fn drive(
+    forecasts: &Forecasts,
+    mut input: impl BufRead,
+    mut output: impl Write,
+    mut errors: impl Write,
+) -> io::Result<()> {
     let mut session = None;
     let mut line = Vec::new();
     for number in 1_u64.. {
@@ -41,7 +49,7 @@ pub fn drive(mut input: impl BufRead, mut output: impl Write, mut errors: impl W
                 continue;
             }
             (Ok(Message::Observe(seen)), Some(session)) => {
-                serde_json::to_writer(&mut output, &session.answer(&seen))?;
+                serde_json::to_writer(&mut output, &session.answer(&seen, forecasts))?;
                 output.write_all(b"\n")?;
                 output.flush()?;
                 continue;
@@ -112,10 +120,16 @@ impl Session {
         }
     }
 
-    fn answer(&mut self, seen: &Observation) -> Answer {
+    /// As far as the decision looks ahead.
+    fn foreseen(&self) -> Seconds {
+        Seconds::new(self.policy.objective.window.get() * (AHEAD + 1) as f64).unwrap_or_default()
+    }
+
+    fn answer(&mut self, seen: &Observation, forecasts: &Forecasts) -> Answer {
         #[expect(clippy::cast_possible_truncation, reason = "a tick, in milliseconds")]
         let tick = (self.tick.get() * 1000.0).round() as i64;
-        let at = Timestamp(seen.at.saturating_sub(*self.origin.get_or_insert(seen.at.saturating_sub(tick))));
+        let origin = *self.origin.get_or_insert(seen.at.saturating_sub(tick));
+        let at = Timestamp(seen.at.saturating_sub(origin));
         if let Some(past) = self.past.take() {
             backfill(&self.policy, &mut self.state, &past.until(at.0));
         }
@@ -123,7 +137,11 @@ impl Session {
         let latency = self.percentile.map_or(Reading::Missing(Absence::NoSeries), |(value, when)| {
             Reading::Fresh(Sample { value, age: Some(at.since(when)), coverage: Coverage::Share(Ratio::ONE) })
         });
-        let snapshot = Snapshot { at, latency, ..snapshot(seen, self.startup) };
+        let mut foretold = forecasts.at(Timestamp(seen.at), self.foreseen());
+        for point in &mut foretold {
+            point.at = Timestamp(point.at.0.saturating_sub(origin));
+        }
+        let snapshot = Snapshot { at, latency, foretold, ..snapshot(seen, self.startup) };
         let decision = decide(&self.policy, &mut self.state, &snapshot);
         let to = if decision.verb == Verb::Hold { seen.replicas } else { decision.to };
         let bounds = self.policy.replicas;
@@ -190,8 +208,12 @@ mod tests {
 
     /// What is answered, and what is complained about.
     fn driven(lines: &[&str]) -> (Vec<Value>, String) {
+        driven_with(&Forecasts::default(), lines)
+    }
+
+    fn driven_with(forecasts: &Forecasts, lines: &[&str]) -> (Vec<Value>, String) {
         let (mut output, mut errors) = (Vec::new(), Vec::new());
-        drive(lines.join("\n").as_bytes(), &mut output, &mut errors).unwrap();
+        drive(forecasts, lines.join("\n").as_bytes(), &mut output, &mut errors).unwrap();
         let answers = String::from_utf8(output).unwrap();
         (answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), String::from_utf8(errors).unwrap())
     }
@@ -248,6 +270,22 @@ mod tests {
         assert_eq!(errors, "");
         let sizes: Vec<&Value> = answers.iter().map(|answer| &answer["replicas"]).collect();
         assert_eq!(sizes[..9], sizes[9..]);
+    }
+
+    #[test]
+    fn a_forecast_is_on_the_clock_of_the_observations() {
+        // A course that nothing announces: its forecaster alone knows the jump, and has been right for an hour.
+        let rate = |turn: i64| if turn < 120 { 300 + 40 * ((turn * 7) % 5) } else { 1500 };
+        let begins = 1_800_000_000;
+        let rows: Vec<String> = (0..200).map(|turn| format!("{},{}\n", begins + 30 * turn, rate(turn + 1))).collect();
+        let forecasts = Forecasts::read(format!("t_seconds,rate\n{}", rows.concat()).as_bytes()).unwrap();
+        let config = CONFIG.replace("\"startup_delay_s\":0", "\"startup_delay_s\":60").replace("[300,300]", "[]");
+        let lines: Vec<String> = (1..=117).map(|turn| observe(begins + 30 * turn, rate(turn) as f64, 12)).collect();
+        let lines: Vec<&str> = std::iter::once(config.as_str()).chain(lines.iter().map(String::as_str)).collect();
+        let last =
+            |forecasts: &Forecasts| driven_with(forecasts, &lines).0.last().unwrap()["replicas"].as_u64().unwrap();
+        let (with, without) = (last(&forecasts), last(&Forecasts::default()));
+        assert!(with > without + 3, "{with} replicas with the forecast, {without} without");
     }
 
     #[test]

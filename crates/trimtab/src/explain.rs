@@ -7,10 +7,11 @@ use std::fmt::Write;
 use trimtab_core::capacity::Capacity;
 use trimtab_core::decision::Reason;
 use trimtab_core::demand::Demand;
+use trimtab_core::forecast::Expert;
 use trimtab_core::plan::Rule;
 use trimtab_core::snapshot::{Coverage, Fleet, Reading};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
-use trimtab_core::{Decision, Snapshot, Verb};
+use trimtab_core::{Decision, Policy, Snapshot, Verb};
 
 /// `explain` for one workload.
 #[must_use]
@@ -36,6 +37,7 @@ pub fn explain(workload: &Workload) -> String {
             format!("Latency  {}", latency(snapshot, policy.objective.latency)),
         ],
     );
+    lines(&mut text, &known(policy, snapshot, decision));
     for guard in &decision.guards {
         let level = guard.level.map_or_else(
             |absence| absence.to_string(),
@@ -153,6 +155,26 @@ fn ahead(decision: &Decision) -> String {
         ),
         None => format!("no forecast {lead_time}"),
     }
+}
+
+/// What others said of the future: the forecast from outside, and the events that reach into what is planned for.
+fn known(policy: &Policy, snapshot: &Snapshot, decision: &Decision) -> Vec<String> {
+    let outside = decision.forecast.as_ref().zip(snapshot.foretold.last()).map(|(forecast, last)| {
+        let share = forecast.shares.iter().find(|(expert, _)| *expert == Expert::External);
+        let share = share.map_or(Ratio::ZERO, |(_, share)| *share);
+        let (rate, ahead) = (per_second(last.rate), span(last.at.since(decision.at)));
+        format!(
+            "Outside  the forecast from outside says {rate} in {ahead}, and counts for {:.0} %",
+            100.0 * share.get()
+        )
+    });
+    let windows = decision.forecast.as_ref().and_then(|forecast| forecast.windows.last());
+    let until = windows.map_or(decision.at, |last| decision.at.after(last.starts + last.lasts));
+    let events = policy.events.iter().filter(|event| event.until > decision.at && event.from < until);
+    let events = events.map(|event| {
+        format!("Event    at least {} from {} until {}", per_second(event.rate), clock(event.from), clock(event.until))
+    });
+    outside.into_iter().chain(events).collect()
 }
 
 fn size(decision: &Decision, latency: Seconds) -> String {
@@ -396,8 +418,8 @@ pub fn clock(at: Timestamp) -> String {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use trimtab_core::policy::{Bounds, Objective, Policy, Protection};
-    use trimtab_core::snapshot::{Absence, Sample};
+    use trimtab_core::policy::{Bounds, Event, Objective, Protection};
+    use trimtab_core::snapshot::{Absence, Foretold, Sample};
     use trimtab_core::unit::{Level, Ratio};
     use trimtab_core::{State, decide};
     use trimtab_journal::Outcome;
@@ -450,6 +472,28 @@ mod tests {
                 rolling_out: false,
             },
         }
+    }
+
+    #[test]
+    fn what_others_say_of_the_future_is_shown_while_it_reaches_into_the_plan() {
+        let at = |second: i64| Timestamp(START + second * 1_000);
+        let event = |from, until| Event { from: at(from), until: at(until), rate: RequestsPerSecond::whole(900) };
+        let policy = Policy { events: vec![event(200, 900), event(-900, -200), event(9_000, 9_900)], ..policy() };
+        let mut state = State::default();
+        let said = |second: i64, state: &mut State| {
+            let rate = RequestsPerSecond::whole(340);
+            let snapshot = Snapshot {
+                foretold: vec![Foretold { at: at(second + 300), rate }],
+                ..snapshot(second, Some(300.0), 8, 100)
+            };
+            let decision = decide(&policy, state, &snapshot);
+            known(&policy, &snapshot, &decision)
+        };
+        let _ = said(0, &mut state);
+        let lines = said(30, &mut state);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("says 340/s in 300 s, and counts for"), "{lines:?}");
+        assert!(lines[1].starts_with("Event    at least 900/s from "), "{lines:?}");
     }
 
     /// The explanation after the last of these moments: second, demand, replicas, postgres.

@@ -39,8 +39,9 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
         Command::Replay(command) => commands::replay(&command),
         Command::Lint(command) => Ok(commands::lint(&command)),
         Command::Bench(command) => bench::bench(&command),
-        Command::Drive => {
-            drive::drive(std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock())?;
+        Command::Drive(command) => {
+            let forecasts = command.forecast.as_deref().map(bench::forecasts).transpose()?.unwrap_or_default();
+            drive::drive(&forecasts, std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock())?;
             Ok(Printed { text: String::new(), code: 0 })
         }
         Command::Hpa(command) => runtime.block_on(trimtab::hpa::hpa(&command)),

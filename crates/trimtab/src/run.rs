@@ -28,8 +28,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use trimtab_core::invariant;
-use trimtab_core::snapshot::{Absence, Reading, Snapshot};
-use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
+use trimtab_core::snapshot::Snapshot;
+use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Verb, backfill, decide};
 use trimtab_journal::{Entry, Outcome, Record};
 
@@ -217,7 +217,7 @@ impl Loop {
         self.tracked.retain(|target, _| wanted.contains_key(target));
         for (target, workload) in wanted {
             let tracked = self.tracked.entry(target.clone()).or_default();
-            tracked.follow_query(&workload.queries.demand);
+            tracked.follow(&workload.queries.demand, workload.policy.objective.window);
         }
         self.follow_kinds();
         if self.election.is_none()
@@ -339,17 +339,23 @@ impl Loop {
         };
         let answer = |signal: Signal| round.answers.get(&(target.clone(), signal));
         let reporting = (workload.queries.counted_at == CountedAt::Pods).then_some(fleet.ready);
+        let demand = sense::reading(answer(Signal::Demand), RequestsPerSecond::new, reporting);
+        let foretold = sense::foretold((at, &demand), workload, answer);
         let snapshot = Snapshot {
             at,
-            demand: sense::reading(answer(Signal::Demand), RequestsPerSecond::new, reporting),
+            demand,
             capacity: sense::configured(
                 workload.queries.capacity.is_some(),
                 answer(Signal::Capacity),
                 RequestsPerSecond::new,
             ),
             latency: sense::configured(workload.queries.latency.is_some(), answer(Signal::Latency), Seconds::new),
-            utilization: Reading::Missing(Absence::NotConfigured),
-            foretold: Vec::new(),
+            utilization: sense::configured(
+                workload.queries.utilization.is_some(),
+                answer(Signal::Utilization),
+                Ratio::new,
+            ),
+            foretold,
             protected: workload
                 .queries
                 .protect

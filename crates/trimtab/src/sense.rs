@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use trimtab_core::snapshot::{Absence, Coverage, Reading, Sample};
+use trimtab_core::snapshot::{Absence, Coverage, Foretold, Reading, Sample};
 use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 
 /// A reading whose newest sample is older is not acted on: twice the longest scrape interval in common use, 30 s.
@@ -33,6 +33,10 @@ pub enum Signal {
     Capacity,
     /// The latency of the objective.
     Latency,
+    /// How busy replicas are.
+    Utilization,
+    /// What somebody else forecasts demand to be so far ahead.
+    Forecast(Duration),
     /// A protected level, by its name.
     Protect(String),
 }
@@ -43,6 +47,8 @@ impl std::fmt::Display for Signal {
             Self::Demand => f.write_str("demand"),
             Self::Capacity => f.write_str("capacity"),
             Self::Latency => f.write_str("latency"),
+            Self::Utilization => f.write_str("utilization"),
+            Self::Forecast(ahead) => write!(f, "forecast {ahead:?} ahead"),
             Self::Protect(name) => write!(f, "protect {name}"),
         }
     }
@@ -70,9 +76,11 @@ pub fn signals(workload: &Workload) -> impl Iterator<Item = (Signal, &str)> {
         Some((Signal::Demand, queries.demand.as_str())),
         queries.capacity.as_deref().map(|query| (Signal::Capacity, query)),
         queries.latency.as_deref().map(|query| (Signal::Latency, query)),
+        queries.utilization.as_deref().map(|query| (Signal::Utilization, query)),
     ];
+    let foretold = queries.forecast.iter().map(|(ahead, query)| (Signal::Forecast(*ahead), query.as_str()));
     let protected = queries.protect.iter().map(|(name, query)| (Signal::Protect(name.clone()), query.as_str()));
-    fixed.into_iter().flatten().chain(protected)
+    fixed.into_iter().flatten().chain(foretold).chain(protected)
 }
 
 /// Asks for all signals of all workloads, one batch for each source, and puts the round into the inbox.
@@ -194,6 +202,23 @@ pub fn configured<T>(configured: bool, answer: Option<&Answer>, make: fn(f64) ->
     if configured { reading(answer, make, None) } else { Reading::Missing(Absence::NotConfigured) }
 }
 
+/// What somebody else forecasts, from `now` on: the demand of now, and a point for each distance that a fresh answer is there for.
+pub fn foretold<'a>(
+    now: (Timestamp, &Reading<RequestsPerSecond>),
+    workload: &'a Workload,
+    answer: impl Fn(Signal) -> Option<&'a Answer>,
+) -> Vec<Foretold> {
+    let (at, demand) = now;
+    let points = workload.queries.forecast.keys().filter_map(|ahead| {
+        let rate = reading(answer(Signal::Forecast(*ahead)), RequestsPerSecond::new, None).fresh()?;
+        Some(Foretold { at: at.after(Seconds::new(ahead.as_secs_f64())?), rate })
+    });
+    let mut points = points.peekable();
+    // Between now and the first point demand is on its way there; without knowing where it is, nothing is said of that.
+    let first = demand.fresh().filter(|_| points.peek().is_some()).map(|rate| Foretold { at, rate });
+    first.into_iter().chain(points).collect()
+}
+
 /// A level in its query's unit may not be negative; what is compared with a limit from above may be, and counts as zero.
 #[must_use]
 pub fn level(value: f64) -> Option<Level> {
@@ -251,5 +276,43 @@ fn problem(signal: &Signal, answer: &Answer) -> Option<String> {
             "the query gives {value}, expected 0 or more: look for a difference, or for a gauge where a counter is meant"
         )),
         Ok(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Document, parse};
+
+    #[test]
+    fn a_forecast_begins_with_the_demand_of_now_and_has_a_point_for_each_answer() {
+        let text = "workloads:
+- target: shop/web
+  replicas: { min: 1, max: 2 }
+  demand: { query: x }
+  capacity: { rate: 5 }
+  slo: { target: 1s }
+  forecast: [{ ahead: 5m, query: c }, { ahead: 1m, query: a }, { ahead: 2m, query: b }]
+";
+        let parsed = parse(&Document { name: "p", namespace: None, text: text.as_bytes() }, &|_| Vec::new());
+        let [workload] = <[Workload; 1]>::try_from(parsed.workloads).unwrap();
+        let answered =
+            |value| Answer { value, oldest: None, newest: None, targets: None, partial: false, warnings: Vec::new() };
+        let answers = BTreeMap::from([
+            (Signal::Forecast(Duration::from_mins(1)), answered(Ok(20.0))),
+            (Signal::Forecast(Duration::from_mins(2)), answered(Err(prometheus::Absence::NoSeries))),
+            (Signal::Forecast(Duration::from_mins(5)), answered(Ok(50.0))),
+        ]);
+        let (now, rate) = (Timestamp(7_000), RequestsPerSecond::whole(10));
+        let known = Reading::Fresh(Sample { value: rate, age: None, coverage: Coverage::Unmeasured });
+        let points = |demand: &Reading<RequestsPerSecond>, answers: &BTreeMap<Signal, Answer>| {
+            let foretold = foretold((now, demand), &workload, |signal| answers.get(&signal));
+            foretold.iter().map(|point| (point.at.since(now).get(), point.rate.get())).collect::<Vec<_>>()
+        };
+        assert_eq!(points(&known, &answers), [(0.0, 10.0), (60.0, 20.0), (300.0, 50.0)]);
+        assert_eq!(points(&Reading::Missing(Absence::NoSeries), &answers), [(60.0, 20.0), (300.0, 50.0)]);
+        assert_eq!(points(&known, &BTreeMap::new()), []);
+        let asked: Vec<String> = signals(&workload).map(|(signal, query)| format!("{signal}: {query}")).collect();
+        assert_eq!(asked, ["demand: x", "forecast 60s ahead: a", "forecast 120s ahead: b", "forecast 300s ahead: c"]);
     }
 }

@@ -42,7 +42,8 @@ pub(crate) struct Tracked {
     /// Writes in a row that were refused as outdated, though the object was still at this generation.
     pub(crate) misfits: (i64, u32),
     pub(crate) changed: Option<Changed>,
-    pub(crate) demand_query: Option<String>,
+    /// What was learned is about this demand, in windows of this length.
+    pub(crate) about: Option<(String, Seconds)>,
 }
 
 /// What is known of demand before the start.
@@ -108,19 +109,19 @@ impl Past {
 }
 
 impl Tracked {
-    /// Demand is what this query says. Another query is another demand: what was learned of the old one would mislead, and is
-    /// forgotten; what was written stays written.
-    pub(crate) fn follow_query(&mut self, query: &str) {
-        if self.demand_query.as_ref().is_some_and(|old| old != query) {
+    /// Demand is what this query says, learned in windows of this length. Another query is another demand, and what was learned in
+    /// windows of another length means something else: both would mislead, and are forgotten; what was written stays written.
+    pub(crate) fn follow(&mut self, query: &str, window: Seconds) {
+        if self.about.as_ref().is_some_and(|(old, length)| old != query || *length != window) {
             let Self { writing, wrote, settled, standing_down, blocked, misfits, changed, .. } = std::mem::take(self);
             *self = Self { writing, wrote, settled, standing_down, blocked, misfits, changed, ..Self::default() };
         }
-        self.demand_query = Some(query.to_owned());
+        self.about = Some((query.to_owned(), window));
     }
 
     /// The past demand arrived. An answer that comes too late, or to a query that was changed since, is of no use.
     pub(crate) fn learn_past(&mut self, query: &str, demand: Vec<(Timestamp, RequestsPerSecond)>, now: Timestamp) {
-        if matches!(self.past, Past::Asked(_)) && self.demand_query.as_deref() == Some(query) {
+        if matches!(self.past, Past::Asked(_)) && self.about.as_ref().is_some_and(|(own, _)| own == query) {
             self.past = Past::Here(now, demand);
         }
     }
@@ -219,11 +220,14 @@ impl Tracked {
 /// Whether anything differs that a decision is taken from; ages grow by themselves and are no news.
 fn news(before: &Snapshot, now: &Snapshot) -> bool {
     let levels = |snapshot: &Snapshot| snapshot.protected.values().map(Reading::fresh).collect::<Vec<_>>();
+    let foretold = |snapshot: &Snapshot| snapshot.foretold.iter().map(|point| point.rate).collect::<Vec<_>>();
     before.demand.fresh() != now.demand.fresh()
         || before.capacity.fresh() != now.capacity.fresh()
         || before.latency.fresh() != now.latency.fresh()
+        || before.utilization.fresh() != now.utilization.fresh()
         || before.fleet != now.fleet
         || levels(before) != levels(now)
+        || foretold(before) != foretold(now)
 }
 
 #[cfg(test)]
@@ -233,6 +237,7 @@ mod tests {
     use trimtab_core::unit::Replicas;
 
     const AT: Timestamp = Timestamp(1_000_000);
+    const WINDOW: Seconds = Seconds::whole(30);
 
     fn object(generation: i64, replicas: u32) -> Scalable {
         Scalable {
@@ -337,24 +342,27 @@ mod tests {
     }
 
     #[test]
-    fn another_query_forgets_demand_and_keeps_what_was_written() {
+    fn another_query_or_window_forgets_demand_and_keeps_what_was_written() {
         let mut tracked = watching();
-        tracked.follow_query("a");
+        tracked.follow("a", WINDOW);
         tracked.ordinal = 9;
         tracked.standing_down = Some(AT);
         tracked.end_write(ended(Outcome::Committed), AT);
-        tracked.follow_query("a");
+        tracked.follow("a", WINDOW);
         assert_eq!(tracked.ordinal, 9);
-        tracked.follow_query("b");
+        tracked.follow("b", WINDOW);
         assert_eq!((tracked.ordinal, tracked.standing_down), (0, Some(AT)));
         assert!(tracked.notices_somebody_else(&Writes::Own, &object(9, 5)), "our write is remembered");
+        tracked.ordinal = 9;
+        tracked.follow("b", Seconds::whole(60));
+        assert_eq!(tracked.ordinal, 0);
     }
 
     #[test]
     fn a_past_that_comes_too_late_or_for_another_query_is_not_taken_in() {
         let past = vec![(AT, RequestsPerSecond::whole(50))];
         let mut tracked = Tracked::default();
-        tracked.follow_query("b");
+        tracked.follow("b", WINDOW);
         tracked.past = Past::Asked(AT);
         tracked.learn_past("a", past.clone(), AT);
         assert!(matches!(tracked.past, Past::Asked(_)));

@@ -8,6 +8,7 @@ use crate::commands::Printed;
 use files::Files;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use setting::Course;
+pub use setting::forecasts;
 use trimtab_core::unit::Seconds;
 use trimtab_sim::contest::{self, Contender, Entrant, Outcome};
 use trimtab_sim::run::{Scenario, Score};

@@ -4,11 +4,14 @@ use crate::cli::{Bench, Demand, Ramp};
 use anyhow::Context;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use trimtab_core::policy::Bounds;
 use trimtab_core::unit::{Ratio, Replicas, Seconds};
+use trimtab_sim::foretold::{Forecasts, Replay};
 use trimtab_sim::law::{Balancing, Law, Needs, Pace, Startup};
 use trimtab_sim::run::Scenario;
+use trimtab_sim::service::INTERVAL;
 use trimtab_sim::shape::Shape;
 use trimtab_sim::sight::{ForecastError, Outage, Sight};
 use trimtab_sim::trace::{self, Gaps, Trace};
@@ -56,6 +59,7 @@ pub(super) fn scenarios(command: &Bench) -> anyhow::Result<Vec<Scenario>> {
             ("--history", command.demand.history.is_some()),
             ("--season", command.demand.season.is_some()),
             ("--bridge", command.demand.bridge),
+            ("--forecast", command.demand.forecast.is_some()),
         ];
         let is_traces = matches!(command.view, Some(crate::cli::View::Traces { .. }));
         let useless = given.iter().filter(|(name, given)| *given && !(is_traces && *name == "--peak"));
@@ -63,7 +67,38 @@ pub(super) fn scenarios(command: &Bench) -> anyhow::Result<Vec<Scenario>> {
     }
     anyhow::ensure!(problems.is_empty(), "settings that cannot be:\n  {}", problems.join("\n  "));
     let bounds = bounds.unwrap_or(trimtab_sim::run::BOUNDS);
-    Ok(service.start_up.iter().map(|start_up| scenario(command, bounds, seconds(*start_up))).collect())
+    let foretold = foretold(&command.demand)?;
+    let one = |start_up: &Duration| {
+        let foretold = Arc::clone(&foretold);
+        Scenario { foretold, ..scenario(command, bounds, seconds(*start_up)) }
+    };
+    Ok(service.start_up.iter().map(one).collect())
+}
+
+/// What somebody else forecast of the trace, on the clock and at the load of the simulation.
+fn foretold(demand: &Demand) -> anyhow::Result<Arc<Forecasts>> {
+    let (Some(path), Some(measured)) = (&demand.forecast, &demand.trace) else { return Ok(Arc::default()) };
+    let forecasts = forecasts(path)?;
+    let (trace, course) = one_trace(demand, measured)?;
+    let workload = scaled(course, demand.scale).workload;
+    let largest = |rates: &mut dyn Iterator<Item = f64>| rates.fold(0.0, f64::max);
+    let there = largest(&mut trace.rows.iter().flatten().map(|rate| rate.get()));
+    let here = largest(&mut workload.history.iter().chain(&workload.rates).map(|rate| rate.get()));
+    let step = trace.step.get();
+    Ok(Arc::new(forecasts.replayed(Replay {
+        begins: trace.begins + workload.history.len() as f64 * step,
+        pace: INTERVAL.get() / step,
+        scale: if there > 0.0 { here / there } else { 1.0 },
+    })))
+}
+
+/// Reads forecasts.
+///
+/// # Errors
+/// Where they cannot be read: the file, and all that is wrong with it.
+pub fn forecasts(path: &Path) -> anyhow::Result<Forecasts> {
+    let bytes = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+    Forecasts::read(&bytes).with_context(|| format!("failed to read the forecast {}", path.display()))
 }
 
 /// What a replica serves at its slowest, relative to what is believed.
@@ -150,6 +185,7 @@ pub(super) fn axes(scenario: &Scenario) -> Vec<(&'static str, String)> {
         ("zeros", sight.zeros.get().to_string()),
         ("forecast_bias", scenario.forecast_error.bias.to_string()),
         ("forecast_noise", scenario.forecast_error.noise.to_string()),
+        ("foretold", (*scenario.foretold != Forecasts::default()).to_string()),
     ]
 }
 
@@ -178,7 +214,7 @@ fn needs(needs: Needs) -> String {
 /// Where a trace cannot be read: which, and all that is wrong with it.
 pub(super) fn courses(demand: &Demand) -> anyhow::Result<Vec<Course>> {
     let courses = match &demand.trace {
-        Some(path) => vec![one_trace(demand, path)?],
+        Some(path) => vec![one_trace(demand, path)?.1],
         None => Shape::ALL
             .map(|shape| {
                 let (published, workload) = match demand.trace_seed {
@@ -189,14 +225,17 @@ pub(super) fn courses(demand: &Demand) -> anyhow::Result<Vec<Course>> {
             })
             .into(),
     };
-    let scaled = |course: Course| match demand.scale {
-        Ratio::ONE => course,
-        scale => Course { workload: course.workload.scaled(scale), published: None, ..course },
-    };
-    Ok(courses.into_iter().map(scaled).collect())
+    Ok(courses.into_iter().map(|course| scaled(course, demand.scale)).collect())
 }
 
-fn one_trace(demand: &Demand, path: &Path) -> anyhow::Result<Course> {
+fn scaled(course: Course, scale: Ratio) -> Course {
+    match scale {
+        Ratio::ONE => course,
+        scale => Course { workload: course.workload.scaled(scale), published: None, ..course },
+    }
+}
+
+fn one_trace(demand: &Demand, path: &Path) -> anyhow::Result<(Trace, Course)> {
     let trace = read(path, if demand.bridge { Gaps::Bridge } else { Gaps::Refuse })?;
     let note = |name: &str| {
         let Some(note) = trace.notes.get(name) else { return Ok(0) };
@@ -213,7 +252,7 @@ fn one_trace(demand: &Demand, path: &Path) -> anyhow::Result<Course> {
         season: demand.season.map_or_else(|| note("period"), Ok)?,
     };
     let workload = trace.workload(&course).with_context(|| format!("failed to use the trace {}", path.display()))?;
-    Ok(Course { name: name(path), published: None, workload })
+    Ok((trace, Course { name: name(path), published: None, workload }))
 }
 
 /// Reads a trace.

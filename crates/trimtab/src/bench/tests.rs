@@ -3,6 +3,7 @@ use crate::cli::{Cli, Command};
 use clap::Parser;
 use std::collections::BTreeMap;
 use std::path::Path;
+use trimtab_core::unit::Timestamp;
 
 fn command(arguments: &[&str]) -> Bench {
     match Cli::try_parse_from(["trimtab", "bench"].iter().chain(arguments)).unwrap().command {
@@ -91,6 +92,41 @@ fn a_trace_that_is_none_is_named_with_its_line() {
     let error = bench(&command(&["--trace", trace.to_str().unwrap()])).unwrap_err();
     let said = format!("{error:#}");
     assert!(said.contains("trace.csv") && said.contains("line 3") && said.contains("line 4"), "{said}");
+}
+
+#[test]
+fn a_forecast_of_your_own_is_put_on_the_clock_and_at_the_load_of_the_simulation() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    // Hourly rows, from a clock that does not begin at 0; foretold to be twice what they are.
+    let row = |row: u32| format!("{},{}\n", 7200 + 3600 * row, 1 + row % 10);
+    let twice = |row: u32| format!("{},{}\n", 7200 + 3600 * row, 2 * (1 + row % 10));
+    let text =
+        |header: &str, row: &dyn Fn(u32) -> String| format!("{header}\n{}", (0..40).map(row).collect::<String>());
+    std::fs::write(path("trace.csv"), text("# history_rows=20\nt_seconds,rate", &row)).unwrap();
+    std::fs::write(path("model.csv"), text("t_seconds,rate", &twice)).unwrap();
+    let command =
+        command(&["--trace", &path("trace.csv"), "--forecast", &path("model.csv"), "--peak", "600", "--scale", "0.5"]);
+    let (scenarios, courses) = (setting::scenarios(&command).unwrap(), setting::courses(&command.demand).unwrap());
+    for (interval, rate) in (0_i64..).zip(&courses[0].workload.rates) {
+        let middle = Timestamp(30_000 * interval + 15_000);
+        let foretold = scenarios[0].foretold.at(middle, Seconds::ZERO);
+        assert_eq!(foretold[0].at, middle);
+        assert!((foretold[0].rate.get() - 2.0 * rate.get()).abs() < 1e-9, "{foretold:?} of {rate:?}");
+    }
+}
+
+#[test]
+fn a_forecast_that_is_none_is_named_with_its_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = trace(directory.path());
+    let model = directory.path().join("model.csv");
+    std::fs::write(&model, "t_seconds,rate\n0,60\n30,many\n60,-1\n").unwrap();
+    let model = model.to_str().unwrap();
+    let said = format!("{:#}", bench(&command(&["--trace", &trace, "--forecast", model])).unwrap_err());
+    assert!(said.contains("model.csv") && said.contains("line 3") && said.contains("line 4"), "{said}");
+    let error = bench(&command(&["--forecast", model])).unwrap_err();
+    assert!(error.to_string().contains("--forecast is of a trace"), "{error}");
 }
 
 #[test]

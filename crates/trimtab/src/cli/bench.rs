@@ -75,6 +75,9 @@ pub struct Demand {
     /// Draw a straight line over rows that are missing, instead of refusing them
     #[arg(long, global = true)]
     pub bridge: bool,
+    /// What your own model forecast of the trace: CSV with `made_seconds,t_seconds,rate` on its clock; shown to trimtab as one expert of several
+    #[arg(long, global = true, value_name = "FILE")]
+    pub forecast: Option<PathBuf>,
     /// So many times the load, with as many times the ramp and the most replicas
     #[arg(long, global = true, value_name = "RATIO", default_value = "1", value_parser = scale)]
     pub scale: Ratio,

@@ -3,6 +3,7 @@
 //! A document that has a problem contributes nothing, and its last good version stays in force; other documents are not
 //! touched by it. What a document leaves out gets a default whose reason stands beside it. The knobs are in `docs/policy.md`.
 
+mod coming;
 mod node;
 mod policies;
 mod problem;
@@ -20,6 +21,7 @@ use node::{At, Node};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 use trimtab_core::policy::{Bounds, Capacity, Objective, Policy, Protection};
 use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds};
 use walk::{Fields, Findings};
@@ -34,6 +36,24 @@ const MOST: usize = 1_000;
 const MOST_REPLICAS: u32 = 150_000;
 /// Misses where a policy names none: the benchmark's objective. One half-minute in 200.
 const MISSES: Ratio = Ratio::permille(5);
+/// Shorter windows have no hundreds of requests for a 99th percentile, and no scrapes; in longer ones a bad minute does not show.
+const WINDOWS: std::ops::RangeInclusive<f64> = 10.0..=600.0;
+/// The fields of a workload.
+const KNOWN: [&str; 13] = [
+    "target",
+    "replicas",
+    "demand",
+    "capacity",
+    "utilization",
+    "slo",
+    "protect",
+    "forecast",
+    "events",
+    "ramp",
+    "stabilization",
+    "mode",
+    "prometheus",
+];
 /// Scale-down stabilization window where a policy names none: the default of the horizontal pod autoscaler.
 const STABILIZATION: Seconds = Seconds::whole(300);
 
@@ -65,6 +85,10 @@ pub struct Queries {
     pub capacity: Option<String>,
     /// The 99th percentile of latency, in seconds.
     pub latency: Option<String>,
+    /// The share of the time that ready replicas are busy.
+    pub utilization: Option<String>,
+    /// What somebody else forecasts demand to be, by how far ahead.
+    pub forecast: BTreeMap<Duration, String>,
     /// Protected levels by their names.
     pub protect: BTreeMap<String, String>,
 }
@@ -272,25 +296,11 @@ impl Reading<'_> {
     }
 
     fn workload(&mut self, item: &At<Node>) -> Option<Workload> {
-        let known =
-            ["target", "replicas", "demand", "capacity", "slo", "protect", "stabilization", "mode", "prometheus"];
-        let fields = Fields::of(item, "workload", &known, &mut self.findings)?;
+        let fields = Fields::of(item, "workload", &KNOWN, &mut self.findings)?;
         let target = fields
             .required("target", "shop/deployment/checkout", &mut self.findings)
             .and_then(|node| self.target(node));
-        let bounds =
-            fields.required("replicas", "{ min: 3, max: 50 }", &mut self.findings).and_then(|node| self.bounds(node));
-        let demand = fields.required("demand", "{ query: 'sum(rate(...[1m]))' }", &mut self.findings);
-        let demand = demand.and_then(|node| self.demand(node));
-        let capacity =
-            fields.required("capacity", "{ rate: 50 }", &mut self.findings).and_then(|node| self.capacity(node));
-        let slo = fields.required("slo", "{ target: 200ms }", &mut self.findings).and_then(|node| self.slo(node));
-        let protect = fields.get("protect").map_or(Some(Vec::new()), |node| self.protect(node));
-        let stabilization = fields.get("stabilization").map_or(Some(STABILIZATION), |node| {
-            let expected = "a duration with its unit, at most 24h, such as 5m";
-            let read = |node: &Node| walk::duration(node).filter(|seconds| (0.0..=86_400.0).contains(seconds));
-            walk::quantity(node, "stabilization", expected, read, &mut self.findings).and_then(Seconds::new)
-        });
+        let policy = self.policy(&fields);
         let mode = match fields.get("mode") {
             None => Some(None),
             Some(node) => self.mode(node).map(Some),
@@ -299,6 +309,31 @@ impl Reading<'_> {
             None => Some(None),
             Some(node) => walk::name(node, "prometheus", "infra", &mut self.findings).map(|name| Some(name.to_owned())),
         };
+        let (policy, queries) = policy?;
+        let queries = Queries { prometheus: prometheus?, ..queries };
+        let origin = Origin { document: self.document.name.to_owned(), place: Place::of(item) };
+        Some(Workload { target: target?, policy, queries, mode: mode?, origin })
+    }
+
+    /// What the core takes, and what is asked for it.
+    fn policy(&mut self, fields: &Fields<'_>) -> Option<(Policy, Queries)> {
+        let bounds =
+            fields.required("replicas", "{ min: 3, max: 50 }", &mut self.findings).and_then(|node| self.bounds(node));
+        let demand = fields.required("demand", "{ query: 'sum(rate(...[1m]))' }", &mut self.findings);
+        let demand = demand.and_then(|node| self.demand(node));
+        let capacity =
+            fields.required("capacity", "{ rate: 50 }", &mut self.findings).and_then(|node| self.capacity(node));
+        let slo = fields.required("slo", "{ target: 200ms }", &mut self.findings).and_then(|node| self.slo(node));
+        let protect = fields.get("protect").map_or(Some(Vec::new()), |node| self.protect(node));
+        let utilization = fields.get("utilization").map_or(Some(None), |node| self.utilization(node).map(Some));
+        let forecast = fields.get("forecast").map_or(Some(BTreeMap::new()), |node| self.forecast(node));
+        let events = fields.get("events").map_or(Some(Vec::new()), |node| self.events(node));
+        let ramp = fields.get("ramp").map_or(Some(None), |node| self.ramp(node).map(Some));
+        let stabilization = fields.get("stabilization").map_or(Some(STABILIZATION), |node| {
+            let expected = "a duration with its unit, at most 24h, such as 5m";
+            let read = |node: &Node| walk::duration(node).filter(|seconds| (0.0..=86_400.0).contains(seconds));
+            walk::quantity(node, "stabilization", expected, read, &mut self.findings).and_then(Seconds::new)
+        });
         let ((demand, counted_at), (capacity, capacity_query), (objective, latency), protect) =
             (demand?, capacity?, slo?, protect?);
         let policy = Policy {
@@ -307,19 +342,20 @@ impl Reading<'_> {
             capacity,
             protect: protect.iter().map(|(protection, _)| protection.clone()).collect(),
             stabilization: stabilization?,
-            events: Vec::new(),
-            ramp: None,
+            events: events?,
+            ramp: ramp?,
         };
         let queries = Queries {
-            prometheus: prometheus?,
+            prometheus: None,
             demand,
             counted_at,
             capacity: capacity_query,
             latency,
+            utilization: utilization?,
+            forecast: forecast?,
             protect: protect.into_iter().map(|(protection, query)| (protection.name, query)).collect(),
         };
-        let origin = Origin { document: self.document.name.to_owned(), place: Place::of(item) };
-        Some(Workload { target: target?, policy, queries, mode: mode?, origin })
+        Some((policy, queries))
     }
 
     fn target(&mut self, node: &At<Node>) -> Option<Target> {
@@ -435,7 +471,7 @@ impl Reading<'_> {
     }
 
     fn slo(&mut self, node: &At<Node>) -> Option<(Objective, Option<String>)> {
-        let fields = Fields::of(node, "slo", &["query", "target", "misses"], &mut self.findings)?;
+        let fields = Fields::of(node, "slo", &["query", "target", "misses", "window"], &mut self.findings)?;
         let latency = fields.required("target", "200ms", &mut self.findings).and_then(|node| {
             let sane = |node: &Node| walk::duration(node).filter(|seconds| *seconds >= 0.001 && *seconds <= 3_600.0);
             walk::quantity(
@@ -451,12 +487,16 @@ impl Reading<'_> {
             let expected = "a share above 0 and below 50%, such as 0.5% (no size misses never)";
             walk::quantity(node, "misses", expected, sane, &mut self.findings).and_then(Ratio::new)
         });
+        let window = fields.get("window").map_or(Some(Objective::WINDOW), |node| {
+            let sane = |node: &Node| walk::duration(node).filter(|window| WINDOWS.contains(window));
+            let expected = "a duration from 10s to 10m, such as 30s";
+            walk::quantity(node, "window", expected, sane, &mut self.findings).and_then(Seconds::new)
+        });
         let query = match fields.get("query") {
             None => Some(None),
             Some(node) => self.query(node).map(Some),
         };
-        let (latency, misses) = (Seconds::new(latency?)?, misses?);
-        Some((Objective { latency, misses, window: Objective::WINDOW }, query?))
+        Some((Objective { latency: Seconds::new(latency?)?, misses: misses?, window: window? }, query?))
     }
 
     fn protect(&mut self, node: &At<Node>) -> Option<Vec<(Protection, String)>> {

@@ -35,10 +35,21 @@ struct Workload {
     demand: Demand,
     /// Requests a second that one replica serves at full use: declared, or by a query.
     capacity: Capacity,
+    /// The share of the time that ready replicas are busy; with it, what a replica serves is learned.
+    utilization: Option<Utilization>,
     /// The latency that users are promised.
     slo: Slo,
     /// What must not be overloaded by scaling out.
     protect: Option<Vec<Protection>>,
+    /// What your own model forecasts; one expert of several, believed as far as it was right.
+    #[schemars(length(max = 14))]
+    forecast: Option<Vec<Forecast>>,
+    /// Demand that is known to come.
+    #[schemars(length(max = 100))]
+    events: Option<Vec<Event>>,
+    /// The largest net change of replicas, either way, within any 30 s; unlimited where it is left out.
+    #[schemars(range(min = 1, max = MOST_REPLICAS))]
+    ramp: Option<u32>,
     /// Scale-down stabilization window; 5m where it is left out.
     #[schemars(regex(pattern = DURATION), extend("default" = "5m"))]
     stabilization: Option<String>,
@@ -97,7 +108,46 @@ enum Capacity {
     Query(#[schemars(length(min = 1))] String),
 }
 
-/// A latency objective: in all but `misses` of the half-minutes, 99 of 100 requests end within `target`.
+/// How busy replicas are.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Utilization {
+    /// An expression that gives the mean share of the time that ready replicas are busy.
+    #[schemars(length(min = 1))]
+    query: String,
+}
+
+/// What demand is forecast to be.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Forecast {
+    /// How far ahead of now, 1s to 1h.
+    #[schemars(regex(pattern = DURATION))]
+    ahead: String,
+    /// An expression that gives what demand will be then.
+    #[schemars(length(min = 1))]
+    query: String,
+}
+
+/// Demand that is known to come.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Event {
+    /// When it begins, such as 2026-12-24T18:00:00+01:00.
+    #[schemars(extend("format" = "date-time"))]
+    from: String,
+    /// When it ends.
+    #[schemars(extend("format" = "date-time"))]
+    until: String,
+    /// Requests a second that are to be served meanwhile, at least.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    rate: f64,
+}
+
+/// A latency objective: in all but `misses` of the windows, 99 of 100 requests end within `target`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
@@ -107,9 +157,12 @@ struct Slo {
     /// The promised latency, 1ms to 1h.
     #[schemars(regex(pattern = DURATION))]
     target: String,
-    /// The share of half-minutes that may miss it: a percentage or a number below 0.5; 0.5% where it is left out.
+    /// The share of windows that may miss it: a percentage or a number below 0.5; 0.5% where it is left out.
     #[schemars(extend("default" = "0.5%"))]
     misses: Option<Share>,
+    /// How long a window is, 10s to 10m; 30s where it is left out.
+    #[schemars(regex(pattern = DURATION), extend("default" = "30s"))]
+    window: Option<String>,
 }
 
 /// A share.

@@ -94,6 +94,69 @@ fn each_mistake_is_named_with_its_place_and_its_cure() {
     insta::assert_snapshot!(said_of_each(&mistakes));
 }
 
+/// What is said of the good document with what a policy may say of its future, and `from` in that exchanged for `to`.
+fn said_of_the_future(mistakes: &[(&str, &str)]) -> String {
+    let one = |(from, to): &(&str, &str)| {
+        assert!(FUTURE.contains(from), "{from}");
+        let said = apply(format!("{GOOD}{}", FUTURE.replacen(from, to, 1)).as_bytes(), None).rejected;
+        format!("# {from:?} -> {to:?}\n{}\n", said.unwrap_or_else(|| "accepted".into()))
+    };
+    mistakes.iter().map(one).collect::<Vec<String>>().join("\n")
+}
+
+const FUTURE: &str = "    utilization: { query: 'avg(busy)' }
+    forecast:
+      - { ahead: 1m, query: 'model offset -1m' }
+      - { ahead: 5m, query: 'model offset -5m' }
+    events:
+      - { from: 2026-12-24T18:00:00+01:00, until: 2026-12-24T22:00:00+01:00, rate: 900 }
+      - { from: \"2026-12-31T22:30:00Z\", until: 2027-01-01T01:00:00Z, rate: 1500.5 }
+    ramp: 4
+";
+
+#[test]
+fn what_is_known_of_the_future_is_read() {
+    let text = format!("{}{FUTURE}", GOOD.replace("misses: 0.5%", "window: 1m"));
+    let parsed = parse(&Document { name: "p", namespace: None, text: text.as_bytes() }, &|_| Vec::new());
+    assert_eq!(parsed.problems, vec![]);
+    let Workload { policy, queries, .. } = &parsed.workloads[0];
+    assert_eq!((policy.ramp, policy.objective.window), (Some(Replicas(4)), Seconds::whole(60)));
+    assert_eq!(queries.utilization.as_deref(), Some("avg(busy)"));
+    let ahead: Vec<_> = queries.forecast.iter().map(|(ahead, query)| (ahead.as_secs(), query.as_str())).collect();
+    assert_eq!(ahead, [(60, "model offset -1m"), (300, "model offset -5m")]);
+    let events: Vec<_> = policy.events.iter().map(|it| (it.from.0 / 1000, it.until.0 / 1000, it.rate.get())).collect();
+    assert_eq!(events, [(1_798_131_600, 1_798_146_000, 900.0), (1_798_756_200, 1_798_765_200, 1500.5)]);
+}
+
+#[test]
+fn each_mistake_about_the_future_is_named_with_its_place_and_its_cure() {
+    let mistakes = [
+        ("{ query: 'avg(busy)' }", "'avg(busy)'"),
+        ("{ query: 'avg(busy)' }", "{}"),
+        ("ahead: 1m", "ahead: 2h"),
+        ("ahead: 1m", "ahead: 60"),
+        ("ahead: 1m", "ahead: 5m"),
+        ("ahead: 1m, ", ""),
+        ("query: 'model offset -1m'", "file: forecast.csv"),
+        ("from: 2026-12-24T18:00:00+01:00", "from: 2026-12-24 18:00"),
+        ("from: 2026-12-24T18:00:00+01:00", "from: 1798131600"),
+        ("until: 2026-12-24T22:00:00+01:00", "until: 2026-12-24T22:00:00+09:00"),
+        (", rate: 900", ""),
+        ("rate: 900", "rate: 0"),
+        ("ramp: 4", "ramp: 0"),
+        ("ramp: 4", "ramp: 2.5"),
+        ("ramp: 4", "ramp: none"),
+    ];
+    insta::assert_snapshot!(said_of_the_future(&mistakes));
+    let many = "{ from: 2026-12-24T18:00:00Z, until: 2026-12-24T19:00:00Z, rate: 1 }, ".repeat(101);
+    let many = apply(format!("{GOOD}    events: [{many}]\n").as_bytes(), None).rejected.unwrap();
+    assert!(many.contains("`events` has 101 entries") && many.contains("at most 100"), "{many}");
+    for window in ["5s", "1h", "30", "soon"] {
+        let said = said("misses: 0.5%", &format!("window: {window}"));
+        assert!(said.contains("TT-C06") && said.contains("10s to 10m"), "{said}");
+    }
+}
+
 #[test]
 fn mistakes_of_yaml_and_of_templates_are_named_too() {
     let mistakes = [
@@ -241,12 +304,15 @@ fn objects_of_the_schema() -> Vec<(&'static str, serde_json::Value)> {
         ("workloads[0].demand", of("Demand")),
         ("workloads[0].slo", of("Slo")),
         ("workloads[0].protect[0]", of("Protection")),
+        ("workloads[0].utilization", of("Utilization")),
+        ("workloads[0].forecast[0]", of("Forecast")),
+        ("workloads[0].events[0]", of("Event")),
     ]
 }
 
 #[test]
 fn the_schema_has_the_fields_that_are_read_and_requires_those_that_are_required() {
-    let good: serde_json::Value = serde_saphyr::from_str(GOOD).unwrap();
+    let good: serde_json::Value = serde_saphyr::from_str(&format!("{GOOD}{FUTURE}")).unwrap();
     for (path, object) in objects_of_the_schema() {
         let pointer = format!("/{}", path.replace("[0]", "/0").replace('.', "/"));
         let verdict = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
@@ -275,7 +341,8 @@ fn every_code_is_documented_and_every_documented_code_exists() {
     let codes = |text: &str| -> std::collections::BTreeSet<String> {
         text.match_indices("TT-C").map(|(at, _)| text[at..].chars().take(6).collect()).collect()
     };
-    let sources = [include_str!("mod.rs"), include_str!("walk.rs"), include_str!("node.rs")].concat();
+    let sources =
+        [include_str!("mod.rs"), include_str!("walk.rs"), include_str!("node.rs"), include_str!("coming.rs")].concat();
     let documentation = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/policy.md")).unwrap();
     assert_eq!(codes(&sources), codes(&documentation));
 }

@@ -151,6 +151,15 @@ pub(super) fn duration(node: &Node) -> Option<f64> {
     }
 }
 
+/// A moment such as `2026-12-24T18:00:00+01:00`, in milliseconds since 1970-01-01 UTC.
+pub(super) fn moment(node: &Node) -> Option<f64> {
+    match node {
+        #[expect(clippy::cast_precision_loss, reason = "exact: the calendar ends in the year 9999")]
+        Node::Text(text) => text.trim().parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond() as f64),
+        _ => None,
+    }
+}
+
 /// A share: `0.5%`, or a number from 0 to 1.
 pub(super) fn share(node: &Node) -> Option<f64> {
     match node {
