@@ -26,7 +26,10 @@ pub fn decide(policy: &Policy, state: &mut State, snapshot: &Snapshot) -> Decisi
     moves::look(&mut state.moves, fleet.desired, at);
     let demand = demand::assess(&mut state.demand, &snapshot.demand, at);
     let lead = lead_time(&mut state.lead, &demand, fleet);
-    backlog::watch(&mut state.backlog, &demand, snapshot);
+    // Where no latency is promised, more than a replica may carry does not wait for it.
+    if policy.objective.is_promised() {
+        backlog::watch(&mut state.backlog, &demand, snapshot);
+    }
     let queued = state.backlog.is_queued();
     let capacity = capacity::assess(&policy.capacity, &mut state.capacity, &demand, queued, snapshot);
     let forecast = forecast::predict(&mut state.forecast, &demand, lead.total(), sight(policy, snapshot));

@@ -92,7 +92,7 @@ pub struct Plan {
 pub enum Rule {
     /// The price of misses.
     Misses,
-    /// The promise cannot be kept by any number of replicas: utilization instead.
+    /// No latency is promised, or the promise cannot be kept by any number of replicas: utilization instead.
     Utilization,
 }
 
@@ -114,8 +114,11 @@ pub(crate) struct Outset<'a> {
 /// The size that costs least.
 pub(crate) fn choose(policy: &Policy, outset: Outset<'_>) -> Plan {
     let objective = &policy.objective;
+    if !objective.is_promised() {
+        return by_utilization(objective, outset, Ratio::ONE);
+    }
     let Some(curve) = Curve::new(outset.per_replica, objective.latency, outset.sharing) else {
-        return by_utilization(objective, outset);
+        return by_utilization(objective, outset, UTILIZATION);
     };
     let weighing = Weighing { policy, outset, curve, sizes: Sizes::around(outset) };
     let (replicas, needed) = weighing.cheapest();
@@ -133,11 +136,12 @@ pub(crate) fn choose(policy: &Policy, outset: Outset<'_>) -> Plan {
     }
 }
 
-fn by_utilization(objective: &Objective, outset: Outset<'_>) -> Plan {
+/// Loads a replica to this share of its capacity, as far as nine of ten times can be foreseen.
+fn by_utilization(objective: &Objective, outset: Outset<'_>, loaded: Ratio) -> Plan {
     let load = outset.forecast.upper.max(outset.forecast.now) / outset.per_replica;
-    let replicas = (load / UTILIZATION).ceil().max(Replicas(1));
+    let replicas = (load / loaded).ceil().max(Replicas(1));
     // What is kept: down only where a twentieth more demand would not need it, or every sample would move it.
-    let keep = (load / UTILIZATION / Ratio::percent(95)).ceil().max(Replicas(1));
+    let keep = (load / loaded / Ratio::percent(95)).ceil().max(Replicas(1));
     skeleton(objective, outset, outset.desired.clamp(replicas, keep))
 }
 

@@ -99,6 +99,20 @@ impl Objective {
     /// The length of a window where nobody says another: long enough for the hundreds of requests that a 99th
     /// percentile needs, short enough that a bad minute is not averaged away.
     pub const WINDOW: Seconds = Seconds::whole(30);
+    /// The latency of an objective that promises none: nobody waits for a day.
+    const UNPROMISED: Seconds = Seconds::whole(86_400);
+
+    /// No promise of latency: a replica is loaded up to its capacity, which then is what it may carry, not what it can.
+    #[must_use]
+    pub const fn unpromised() -> Self {
+        Self { latency: Self::UNPROMISED, misses: Ratio::permille(5), window: Self::WINDOW }
+    }
+
+    /// Whether a latency is promised.
+    #[must_use]
+    pub fn is_promised(&self) -> bool {
+        self.latency < Self::UNPROMISED
+    }
 }
 
 /// Policies that were recorded before they named a window meant this one.

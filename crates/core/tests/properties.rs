@@ -233,6 +233,20 @@ fn demand_that_doubles_is_answered_by_the_next_decision() {
 }
 
 #[test]
+fn without_a_promised_latency_a_replica_carries_its_capacity() {
+    let policy = Policy { objective: Objective::unpromised(), ..plain(60) };
+    // 10 replicas may carry 500: what is more neither waits for them nor is worked off later.
+    let mut state = State::default();
+    let course: Vec<_> = (0..400).map(|_| (steady(530.0, 11), 5)).collect();
+    let last = run(&policy, &mut state, &course).pop().unwrap().1;
+    assert_eq!((last.verb, last.to), (Verb::Hold, Replicas(11)), "{last:#?}");
+    let over: Vec<_> = (0..400).map(|_| (steady(580.0, 10), 5)).collect();
+    for (_, decision) in run(&policy, &mut State::default(), &over).iter().skip(100) {
+        assert_eq!((decision.verb, decision.to), (Verb::ScaleOut, Replicas(12)), "{decision:#?}");
+    }
+}
+
+#[test]
 fn a_blackout_at_full_load_removes_nothing() {
     let (policy, mut state) = (plain(60), State::default());
     let full: Vec<_> = (0..100).map(|_| (steady(900.0, 20), 5)).collect();

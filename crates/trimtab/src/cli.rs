@@ -59,6 +59,8 @@ pub enum Command {
     Drive(Drive),
     /// Answer what the horizontal pod autoscaler of Kubernetes makes of one of its objects now, or of cases, and why
     Hpa(Hpa),
+    /// Print the policy that a `HorizontalPodAutoscaler` or `ScaledObject` amounts to, and what of it cannot be carried over
+    Import(Import),
     /// Print the JSON Schema of policies
     Schema,
 }
@@ -175,9 +177,48 @@ pub struct Replay {
 /// `trimtab lint`.
 #[derive(Args, Clone, Debug)]
 pub struct Lint {
-    /// Policy files
-    #[arg(value_name = "FILE", required = true)]
+    /// Policy files, or manifests with ConfigMaps that hold policies
+    #[arg(value_name = "FILE", required_unless_present = "schema")]
     pub files: Vec<PathBuf>,
+    /// Print the JSON Schema of policies instead
+    #[arg(long)]
+    pub schema: bool,
+}
+
+/// `trimtab import`.
+#[derive(Args, Clone, Debug)]
+pub struct Import {
+    /// The autoscaler, or what it scales; of files, all where it is left out
+    #[arg(value_name = "NAMESPACE/NAME", required_unless_present = "file")]
+    pub target: Option<Named>,
+    /// Read these manifests instead of the cluster (`-` is standard input): autoscalers, and what they refer to; repeatable
+    #[arg(long, value_name = "FILE", conflicts_with = "context")]
+    pub file: Vec<PathBuf>,
+    /// Context of the kubeconfig to use
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// Something in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl std::str::FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split('/').collect::<Vec<_>>().as_slice() {
+            [namespace, name] | [namespace, _, name] if !namespace.is_empty() && !name.is_empty() => {
+                Ok(Self { namespace: (*namespace).to_owned(), name: (*name).to_owned() })
+            }
+            _ => Err("expected namespace/name, such as shop/web".to_owned()),
+        }
+    }
 }
 
 /// `trimtab drive`.

@@ -110,6 +110,9 @@ pub fn replay(command: &Replay) -> anyhow::Result<Printed> {
 /// `trimtab lint`: exit code 1 where a file has a problem, or cannot be read.
 #[must_use]
 pub fn lint(command: &Lint) -> Printed {
+    if command.schema {
+        return Printed::done(format!("{}\n", crate::config::schema()));
+    }
     let read = |path: &PathBuf| (path.display().to_string(), std::fs::read(path));
     let files: Vec<_> = command.files.iter().map(read).collect();
     policies::lint(&files)

@@ -9,6 +9,7 @@ use trimtab_core::decision::Reason;
 use trimtab_core::demand::Demand;
 use trimtab_core::forecast::Expert;
 use trimtab_core::plan::Rule;
+use trimtab_core::policy::Objective;
 use trimtab_core::snapshot::{Coverage, Fleet, Reading};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, Policy, Snapshot, Verb};
@@ -33,8 +34,8 @@ pub fn explain(workload: &Workload) -> String {
             format!("Because  {}", because(decision)),
             format!("Demand   {}", demand(decision, snapshot)),
             format!("Ahead    {}", ahead(decision)),
-            format!("Size     {}", size(decision, policy.objective.latency)),
-            format!("Latency  {}", latency(snapshot, policy.objective.latency)),
+            format!("Size     {}", size(decision, &policy.objective)),
+            format!("Latency  {}", latency(snapshot, &policy.objective)),
         ],
     );
     lines(&mut text, &known(policy, snapshot, decision));
@@ -177,7 +178,8 @@ fn known(policy: &Policy, snapshot: &Snapshot, decision: &Decision) -> Vec<Strin
     outside.into_iter().chain(events).collect()
 }
 
-fn size(decision: &Decision, latency: Seconds) -> String {
+fn size(decision: &Decision, objective: &Objective) -> String {
+    let latency = objective.latency;
     let replica = match &decision.capacity {
         Capacity::Declared(rate) => format!("a replica serves {} (declared)", per_second(*rate)),
         Capacity::Measured { rate, age } => {
@@ -206,6 +208,10 @@ fn size(decision: &Decision, latency: Seconds) -> String {
             plan.replicas.plus(1),
             share(plan.misses_with_more),
         ),
+        Rule::Utilization if !objective.is_promised() => format!(
+            "{}: no latency is promised, so each is loaded to what it may carry, in nine of ten cases; {replica}",
+            plan.replicas
+        ),
         Rule::Utilization => format!(
             "{}: no number of replicas keeps p99 within {}, so they are loaded to 70 %; {replica}",
             plan.replicas,
@@ -225,8 +231,11 @@ fn share(share: Ratio) -> String {
     }
 }
 
-fn latency(snapshot: &Snapshot, target: Seconds) -> String {
-    let target = span(target);
+fn latency(snapshot: &Snapshot, objective: &Objective) -> String {
+    if !objective.is_promised() {
+        return "none promised".into();
+    }
+    let target = span(objective.latency);
     match &snapshot.latency {
         Reading::Fresh(sample) => format!("{} of {target}", span(sample.value)),
         Reading::Stale(sample) => format!("unknown; last {} of {target}", span(sample.value)),

@@ -14,6 +14,7 @@ pub mod config;
 pub mod drive;
 pub mod explain;
 pub mod hpa;
+pub mod import;
 pub mod inbox;
 pub mod lease;
 pub mod metrics;

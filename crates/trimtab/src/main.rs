@@ -45,6 +45,7 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
             Ok(Printed { text: String::new(), code: 0 })
         }
         Command::Hpa(command) => runtime.block_on(trimtab::hpa::hpa(&command)),
+        Command::Import(command) => runtime.block_on(trimtab::import::import(&command)),
         Command::Schema => Ok(Printed { text: format!("{}\n", trimtab::config::schema()), code: 0 }),
     }
 }

@@ -10,6 +10,7 @@ use crate::config::{self, Document, Target, Workload};
 use crate::inbox::{Event, Inbox};
 use crate::prometheus;
 use crate::view::{Change, Shelf};
+use crate::watch;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -179,26 +180,42 @@ pub fn follow_file(path: PathBuf, inbox: Inbox) -> BoxFuture<'static, ()> {
     })
 }
 
-/// What `trimtab lint` says of these files, by name and content; one that cannot be read keeps the others from nothing.
+/// What `trimtab lint` says of these files, by name and content; one that cannot be read keeps the others from nothing. Of manifests, the
+/// `ConfigMap`s that hold policies are read.
 #[must_use]
 pub fn lint(files: &[(String, std::io::Result<Vec<u8>>)]) -> Printed {
     let check = |promql: &str| prometheus::check(promql, None).iter().map(ToString::to_string).collect();
     let mut loaded = config::Policies::default();
     let mut wrong = 0;
     let mut said = Vec::new();
+    let mut apply = |document: &Document<'_>| {
+        let applied = loaded.apply(document, &check);
+        wrong += usize::from(applied.rejected.is_some());
+        said.extend(applied.warnings.into_iter().chain(applied.rejected));
+    };
+    let mut unread = Vec::new();
     for (name, content) in files {
-        match content {
-            Ok(content) => {
-                let applied = loaded.apply(&Document { name, namespace: None, text: content }, &check);
-                wrong += usize::from(applied.rejected.is_some());
-                said.extend(applied.warnings.into_iter().chain(applied.rejected));
+        let manifest = content.as_ref().ok().and_then(|content| config::inner(std::str::from_utf8(content).ok()?));
+        match (content, manifest) {
+            (Ok(_), Some(inner)) if inner.is_empty() => {
+                unread.push(format!(
+                    "error: {name} is a manifest without a ConfigMap that is labelled {}",
+                    watch::POLICY_LABEL
+                ));
             }
-            Err(error) => {
-                wrong += 1;
-                said.push(format!("error: failed to read {name}: {error}"));
+            (Ok(_), Some(inner)) => {
+                for (place, one) in inner.iter().enumerate() {
+                    // Several of one file are several documents, though they share its name.
+                    let name = if place == 0 { name.clone() } else { format!("{name} ({})", place + 1) };
+                    apply(&Document { name: &name, namespace: Some(&one.namespace), text: one.text.as_bytes() });
+                }
             }
+            (Ok(content), None) => apply(&Document { name, namespace: None, text: content }),
+            (Err(error), _) => unread.push(format!("error: failed to read {name}: {error}")),
         }
     }
+    wrong += unread.len();
+    said.extend(unread);
     for conflict in loaded.conflicts().values() {
         wrong += 1;
         said.push(format!("error[TT-C08]: {conflict}"));
@@ -207,4 +224,20 @@ pub fn lint(files: &[(String, std::io::Result<Vec<u8>>)]) -> Printed {
         said.push(format!("{} workloads in {} files, no problem", loaded.workloads().len(), files.len()));
     }
     Printed { text: said.join("\n") + "\n", code: u8::from(wrong > 0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_manifest_its_policies_are_checked_in_their_place() {
+        let manifest = "kind: ConfigMap\nmetadata:\n  name: web\n  namespace: shop\n  labels: { trimtab.dev/policy: '' }\ndata:\n  a: |\n    workloads:\n      - target: other/web\n        replcas: { min: 1, max: 2 }\n";
+        let said = lint(&[("web.yaml".to_owned(), Ok(manifest.as_bytes().to_vec()))]);
+        assert_eq!(said.code, 1);
+        assert!(said.text.contains("web.yaml:10:9") && said.text.contains("did you mean `replicas`?"), "{}", said.text);
+        assert!(said.text.contains("web.yaml:9:17"), "another namespace's workload: {}", said.text);
+        let none = lint(&[("x.yaml".to_owned(), Ok(b"kind: Service\nmetadata: {}\n".to_vec()))]);
+        assert!(none.code == 1 && none.text.contains("without a ConfigMap"), "{}", none.text);
+    }
 }

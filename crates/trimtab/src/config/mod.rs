@@ -4,6 +4,7 @@
 //! touched by it. What a document leaves out gets a default whose reason stands beside it. The knobs are in `docs/policy.md`.
 
 mod coming;
+mod manifest;
 mod node;
 mod policies;
 mod problem;
@@ -11,6 +12,7 @@ mod schema;
 mod target;
 mod walk;
 
+pub use manifest::{Inner, inner};
 pub use node::Place;
 pub use policies::{Applied, Policies};
 pub use problem::Problem;
@@ -471,6 +473,9 @@ impl Reading<'_> {
     }
 
     fn slo(&mut self, node: &At<Node>) -> Option<(Objective, Option<String>)> {
+        if matches!(&node.value, Node::Text(text) if text == "none") {
+            return Some((Objective::unpromised(), None));
+        }
         let fields = Fields::of(node, "slo", &["query", "target", "misses", "window"], &mut self.findings)?;
         let latency = fields.required("target", "200ms", &mut self.findings).and_then(|node| {
             let sane = |node: &Node| walk::duration(node).filter(|seconds| *seconds >= 0.001 && *seconds <= 3_600.0);

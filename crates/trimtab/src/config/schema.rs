@@ -37,8 +37,8 @@ struct Workload {
     capacity: Capacity,
     /// The share of the time that ready replicas are busy; with it, what a replica serves is learned.
     utilization: Option<Utilization>,
-    /// The latency that users are promised.
-    slo: Slo,
+    /// The latency that users are promised; none where nobody promised any.
+    slo: Promise,
     /// What must not be overloaded by scaling out.
     protect: Option<Vec<Protection>>,
     /// What your own model forecasts; one expert of several, believed as far as it was right.
@@ -145,6 +145,26 @@ struct Event {
     /// Requests a second that are to be served meanwhile, at least.
     #[schemars(extend("exclusiveMinimum" = 0))]
     rate: f64,
+}
+
+/// A latency objective, or that there is none.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Promise {
+    /// There is one.
+    Latency(Slo),
+    /// There is none: a replica is loaded up to its capacity, which then is what it may carry.
+    None(Unpromised),
+}
+
+/// That no latency is promised.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Unpromised {
+    /// A replica is loaded up to its capacity, which then is what it may carry.
+    None,
 }
 
 /// A latency objective: in all but `misses` of the windows, 99 of 100 requests end within `target`.
