@@ -49,10 +49,12 @@ pub fn drive(
                 continue;
             }
             (Ok(Message::Observe(seen)), Some(session)) => {
-                serde_json::to_writer(&mut output, &session.answer(&seen, forecasts))?;
+                let late = session.is_late(&seen);
+                let answer = if late.is_some() { session.hold(&seen) } else { session.answer(&seen, forecasts) };
+                serde_json::to_writer(&mut output, &answer)?;
                 output.write_all(b"\n")?;
                 output.flush()?;
-                continue;
+                late.into_iter().collect()
             }
             (Ok(Message::Observe(_)), None) => {
                 vec![Problem::of_line("an observe before a valid config: send a line of type \"config\" first")]
@@ -91,6 +93,8 @@ struct Session {
     past: Option<Past>,
     /// When the first interval began, in milliseconds: windows are counted from there.
     origin: Option<i64>,
+    /// When the last observation was.
+    last: Option<i64>,
     /// The last percentile that was told, and when: it stands until the next one.
     percentile: Option<(Seconds, Timestamp)>,
 }
@@ -116,6 +120,7 @@ impl Session {
             past: Some(past),
             tick: config.tick,
             origin: None,
+            last: None,
             percentile: None,
         }
     }
@@ -128,6 +133,7 @@ impl Session {
     fn answer(&mut self, seen: &Observation, forecasts: &Forecasts) -> Answer {
         #[expect(clippy::cast_possible_truncation, reason = "a tick, in milliseconds")]
         let tick = (self.tick.get() * 1000.0).round() as i64;
+        self.last = Some(seen.at);
         let origin = *self.origin.get_or_insert(seen.at.saturating_sub(tick));
         let at = Timestamp(seen.at.saturating_sub(origin));
         if let Some(past) = self.past.take() {
@@ -144,11 +150,32 @@ impl Session {
         let snapshot = Snapshot { at, latency, foretold, ..snapshot(seen, self.startup) };
         let decision = decide(&self.policy, &mut self.state, &snapshot);
         let to = if decision.verb == Verb::Hold { seen.replicas } else { decision.to };
-        let bounds = self.policy.replicas;
-        #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 ms")]
-        let t = seen.at as f64 / 1000.0;
-        Answer { replicas: to.clamp(bounds.min(), bounds.max()), t, verb: decision.verb, because: because(&decision) }
+        self.said(seen, to, decision.verb, because(&decision))
     }
+
+    /// What is wrong with an observation that comes after a later one.
+    fn is_late(&self, seen: &Observation) -> Option<Problem> {
+        let last = self.last.filter(|last| seen.at <= *last)?;
+        let (last, found) = (seconds(last), seconds(seen.at));
+        let what =
+            format!("expected more than {last}, when the last observation was, found {found}; answered by a Hold");
+        Some(Problem::of("t", what))
+    }
+
+    /// The answer to what nothing can be learned from. Whoever asks waits for one.
+    fn hold(&self, seen: &Observation) -> Answer {
+        self.said(seen, seen.replicas, Verb::Hold, "the observation is not later than the last one".to_owned())
+    }
+
+    fn said(&self, seen: &Observation, to: Replicas, verb: Verb, because: String) -> Answer {
+        let bounds = self.policy.replicas;
+        Answer { replicas: to.clamp(bounds.min(), bounds.max()), t: seconds(seen.at), verb, because }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53 ms")]
+fn seconds(at: i64) -> f64 {
+    at as f64 / 1000.0
 }
 
 impl Past {
@@ -240,6 +267,26 @@ mod tests {
         assert_eq!(errors.len(), 2);
         assert!(errors[0].starts_with("error: line 3: field \"rate\": expected requests a second"), "{}", errors[0]);
         assert!(errors[1].starts_with("error: line 4: expected one JSON object"), "{}", errors[1]);
+    }
+
+    #[test]
+    fn an_observation_that_is_not_after_the_last_one_is_named_held_and_learned_nothing_from() {
+        let lines = |late: &[i64]| {
+            let times = [30, 60, 90].iter().chain(late).chain(&[120, 150, 180]);
+            let lines: Vec<String> =
+                times.map(|t| observe(*t, if late.contains(t) { 9e6 } else { 340.0 }, 8)).collect();
+            driven(&std::iter::once(CONFIG).chain(lines.iter().map(String::as_str)).collect::<Vec<_>>())
+        };
+        let (answers, errors) = lines(&[45, -5]);
+        let expected = "field \"t\": expected more than 90, when the last observation was, found";
+        assert_eq!(
+            errors,
+            format!(
+                "error: line 5: {expected} 45; answered by a Hold\nerror: line 6: {expected} -5; answered by a Hold\n"
+            )
+        );
+        assert_eq!((answers.len(), &answers[3]["replicas"], &answers[4]["verb"]), (8, &8.into(), &"Hold".into()));
+        assert_eq!(answers[5..], lines(&[]).0[3..]);
     }
 
     #[test]

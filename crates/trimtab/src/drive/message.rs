@@ -13,6 +13,8 @@ const MOST_REPLICAS: u32 = 100_000;
 const LONGEST: f64 = 86_400.0;
 /// Seconds to the year 287396 in either direction, below which milliseconds lose nothing in a double.
 const FARTHEST: f64 = 9e12;
+/// Characters of a value that a message shows.
+const LONGEST_SHOWN: usize = 40;
 /// So many problems of a line are named; a history may have thousands.
 const NAMED: usize = 20;
 
@@ -79,7 +81,7 @@ impl Problem {
         Self { field: None, what: what.into() }
     }
 
-    fn of(field: &str, what: impl Into<String>) -> Self {
+    pub(super) fn of(field: &str, what: impl Into<String>) -> Self {
         Self { field: Some(field.to_owned()), what: what.into() }
     }
 }
@@ -111,8 +113,13 @@ pub(super) fn read(line: &[u8]) -> Result<Message, Malformed> {
         let problem = Problem::of_line(format!("expected one JSON object{what}"));
         Malformed { config: false, problems: vec![problem] }
     };
-    let value: Value =
-        serde_json::from_slice(line).map_err(|error| no_object(format!(": {}", without_line(&error))))?;
+    let value: Value = serde_json::from_slice(line).map_err(|error| match value_at(line, error.column()) {
+        Some((field, found)) => {
+            let what = format!("expected a value of JSON, found {found}: {}", without_line(&error));
+            Malformed { config: begins_a_run(line), problems: vec![Problem::of(&field, what)] }
+        }
+        None => Malformed { config: begins_a_run(line), ..no_object(format!(": {}", without_line(&error))) },
+    })?;
     let Value::Object(object) = value else {
         return Err(no_object(format!(", found {}", shown(&value))));
     };
@@ -140,16 +147,56 @@ fn without_line(error: &serde_json::Error) -> String {
         .map_or_else(|| said.clone(), |(what, _)| format!("{what} at column {}", error.column()))
 }
 
+/// Whether a line that cannot be read was meant to begin a run.
+fn begins_a_run(line: &[u8]) -> bool {
+    let dense: Vec<u8> = line.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let kind = br#""type":"config""#;
+    dense.windows(kind.len()).any(|part| part == kind)
+}
+
+/// The field in whose value a column stands, and how that value begins: some writers say NaN or Infinity, which JSON does not know.
+fn value_at(line: &[u8], column: usize) -> Option<(String, String)> {
+    let (mut depth, mut in_text, mut escaped) = (0_u32, false, false);
+    let (mut text, mut field, mut begins) = (Vec::new(), None, 0);
+    for (place, byte) in line.iter().copied().enumerate().take(column.saturating_sub(1)) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => {
+                in_text = !in_text;
+                if in_text {
+                    text.clear();
+                }
+            }
+            other if in_text => text.push(other),
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b':' if depth == 1 => (field, begins) = (Some(beginning(&String::from_utf8_lossy(&text))), place + 1),
+            b',' if depth == 1 => field = None,
+            _ => {}
+        }
+    }
+    let value = String::from_utf8_lossy(line.get(begins..)?);
+    let value = value.trim_start();
+    let ends = value.find([',', '}']).unwrap_or(value.len());
+    let found = beginning(value.get(..ends)?.trim());
+    field.filter(|_| !in_text && !found.is_empty()).map(|field| (field, found))
+}
+
 /// A value as a message shows it: short, however long it is.
 fn shown(value: &Value) -> String {
     match value {
         Value::Array(items) => format!("an array of {}", items.len()),
         Value::Object(_) => "an object".to_owned(),
-        value => {
-            let text = value.to_string();
-            if text.chars().count() <= 40 { text } else { text.chars().take(39).chain(['…']).collect() }
-        }
+        value => beginning(&value.to_string()),
     }
+}
+
+fn beginning(text: &str) -> String {
+    if text.chars().count() <= LONGEST_SHOWN {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST_SHOWN - 1).chain(['…']).collect()
 }
 
 struct Fields<'a> {
@@ -390,7 +437,22 @@ mod tests {
         assert!(one("{\"type\":").starts_with("expected one JSON object: EOF"), "{}", one("{\"type\":"));
         assert!(one("[]").ends_with("found an array of 0"));
         assert_eq!(one("{\"kind\":1}"), "field \"type\": expected \"config\", \"observe\" or \"end\", found nothing");
-        assert!(one(r#"{"type":"observe","t":1,"rate":1e999,"replicas":1}"#).contains("number out of range"));
+        assert!(one("{\"type\":\"observe\",\"t\"").starts_with("expected one JSON object: EOF"));
+        for (value, why) in [
+            ("NaN", "expected value"),
+            ("-Infinity", "invalid number"),
+            ("1e999", "number out of range"),
+            ("[1,", "EOF"),
+        ] {
+            let said = one(&format!(r#"{{"type":"observe","t":1,"p99_s": {value},"replicas":1}}"#));
+            let found = value.trim_end_matches(',');
+            let expected = format!("field \"p99_s\": expected a value of JSON, found {found}: {why}");
+            assert!(value == "[1," || said.starts_with(&expected), "{said}");
+        }
+        let history = r#"{"type":"config","mu":50,"history":[300,{"a":1},NaN],"min":1}"#;
+        let malformed = read(history.as_bytes()).unwrap_err();
+        assert!(malformed.config, "what follows is not about the run before");
+        assert!(malformed.problems[0].to_string().starts_with("field \"history\": "), "{malformed:?}");
     }
 
     #[test]
