@@ -4,7 +4,7 @@
 //! would make it half as large again for what a browser does.
 
 use super::canvas::Canvas;
-use super::setting::axes;
+use super::setting::{Course, axes};
 use super::{Named, Runs};
 use anyhow::Context;
 use std::fmt::Write;
@@ -85,18 +85,21 @@ pub(super) fn runs_csv(all: &[Runs]) -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "workload,policy,knob,seed,{},intervals,violations,replica_hours,churn,requests,slow,largest_backlog",
+                "workload,trace_seed,scale,policy,knob,seed,{},intervals,violations,replica_hours,churn,requests,slow,largest_backlog",
                 names.join(",")
             );
         }
         let axes: Vec<&str> = axes.iter().map(|(_, value)| value.as_str()).collect();
         let axes = axes.join(",");
         for_each_run(runs, |course, named, seed, score| {
+            let trace_seed = course.trace_seed.map_or_else(|| "measured".to_owned(), |seed| seed.to_string());
+            let scale = course.scale.get();
             let knob = named.entrant.knob.map_or_else(String::new, |knob| knob.to_string());
             let Score { intervals, violations, replica_hours, churn, requests, slow, largest_backlog, .. } = score;
             let _ = writeln!(
                 text,
-                "{course},{},{knob},{seed},{axes},{intervals},{violations},{replica_hours:.4},{churn},{requests},{slow},{largest_backlog}",
+                "{},{trace_seed},{scale},{},{knob},{seed},{axes},{intervals},{violations},{replica_hours:.4},{churn},{requests},{slow},{largest_backlog}",
+                quoted(&course.name),
                 quoted(&named.name)
             );
         });
@@ -110,7 +113,7 @@ pub(super) fn intervals_csv(all: &[Runs]) -> String {
     for runs in all {
         let start_up = runs.scenario.law.startup.median().get();
         for_each_run(runs, |course, named, seed, score| {
-            let name = quoted(&named.name);
+            let (course, name) = (quoted(&course.name), quoted(&named.name));
             for (number, row) in score.rows.iter().enumerate() {
                 let p99 = row.p99.map_or_else(String::new, |p99| format!("{:.3}", p99.get()));
                 let (rate, grade) = (row.rate.get(), row.grade);
@@ -125,12 +128,11 @@ pub(super) fn intervals_csv(all: &[Runs]) -> String {
     text
 }
 
-fn for_each_run(runs: &Runs, mut row: impl FnMut(&str, &Named, u64, &Score)) {
+fn for_each_run(runs: &Runs, mut row: impl FnMut(&Course, &Named, u64, &Score)) {
     for (course, of_course) in runs.courses.iter().zip(&runs.outcomes) {
-        let name = quoted(&course.name);
         for (named, outcomes) in runs.entrants.iter().zip(of_course) {
             for outcome in outcomes {
-                row(&name, named, outcome.seed, &outcome.score);
+                row(course, named, outcome.seed, &outcome.score);
             }
         }
     }

@@ -23,6 +23,10 @@ pub(super) struct Course {
     pub(super) name: String,
     /// The published trace of this shape.
     pub(super) published: Option<Shape>,
+    /// The seed that it was generated with; `None` where it was measured.
+    pub(super) trace_seed: Option<u64>,
+    /// So many times the load.
+    pub(super) scale: Ratio,
     pub(super) workload: Workload,
 }
 
@@ -175,6 +179,7 @@ pub(super) fn axes(scenario: &Scenario) -> Vec<(&'static str, String)> {
         ("mu_bias", pace),
         ("patience_s", or_none(law.patience.map(Seconds::get))),
         ("slo_s", law.target.get().to_string()),
+        ("min", scenario.bounds.min().to_string()),
         ("max", scenario.bounds.max().to_string()),
         ("ramp", or_none(scenario.ramp.map(f64::from))),
         ("tick_s", scenario.tick.get().to_string()),
@@ -221,7 +226,8 @@ pub(super) fn courses(demand: &Demand) -> anyhow::Result<Vec<Course>> {
                     1 => (Some(shape), shape.published()),
                     seed => (None, shape.generate(seed)),
                 };
-                Course { name: shape.name().into(), published, workload }
+                let trace_seed = Some(demand.trace_seed);
+                Course { name: shape.name().into(), published, trace_seed, scale: Ratio::ONE, workload }
             })
             .into(),
     };
@@ -231,7 +237,7 @@ pub(super) fn courses(demand: &Demand) -> anyhow::Result<Vec<Course>> {
 fn scaled(course: Course, scale: Ratio) -> Course {
     match scale {
         Ratio::ONE => course,
-        scale => Course { workload: course.workload.scaled(scale), published: None, ..course },
+        scale => Course { workload: course.workload.scaled(scale), published: None, scale, ..course },
     }
 }
 
@@ -252,7 +258,8 @@ fn one_trace(demand: &Demand, path: &Path) -> anyhow::Result<(Trace, Course)> {
         season: demand.season.map_or_else(|| note("period"), Ok)?,
     };
     let workload = trace.workload(&course).with_context(|| format!("failed to use the trace {}", path.display()))?;
-    Ok((trace, Course { name: name(path), published: None, workload }))
+    let course = Course { name: name(path), published: None, trace_seed: None, scale: Ratio::ONE, workload };
+    Ok((trace, course))
 }
 
 /// Reads a trace.

@@ -142,6 +142,40 @@ fn settings_that_contradict_each_other_are_refused_with_every_reason() {
 }
 
 #[test]
+fn every_way_in_which_a_world_may_differ_has_a_column_of_its_own() {
+    let columns = |arguments: &[&str]| setting::axes(&setting::scenarios(&command(arguments)).unwrap()[0]);
+    let plain = columns(&[]);
+    for (flag, column) in [
+        ("--start-up 30s", "start_up_s"),
+        ("--scattered", "scattered"),
+        ("--slow-start 60s", "slow_start_s"),
+        ("--lb random", "lb"),
+        ("--service h2:2", "service"),
+        ("--mu 40", "mu"),
+        ("--mu-bias 0.8", "mu_bias"),
+        ("--mu-drift 0.8:4h", "mu_bias"),
+        ("--mu-rollout 0.8:2h", "mu_bias"),
+        ("--patience 2s", "patience_s"),
+        ("--slo 300ms", "slo_s"),
+        ("--min 2", "min"),
+        ("--max 50", "max"),
+        ("--ramp none", "ramp"),
+        ("--tick 30s", "tick_s"),
+        ("--lag 15s", "lag_s"),
+        ("--missing 0.05", "missing"),
+        ("--outage 1h:10m", "outage_s"),
+        ("--resets 0.02", "resets"),
+        ("--zeros 0.02", "zeros"),
+        ("--forecast-bias -0.1", "forecast_bias"),
+        ("--forecast-noise 0.1", "forecast_noise"),
+    ] {
+        let other = columns(&flag.split(' ').collect::<Vec<_>>());
+        let differ: Vec<&str> = plain.iter().zip(&other).filter(|(a, b)| a != b).map(|(a, _)| a.0).collect();
+        assert_eq!(differ, [column], "{flag}");
+    }
+}
+
+#[test]
 fn settings_that_make_no_sense_are_refused() {
     for arguments in [
         ["--tick", "7s"],

@@ -11,7 +11,7 @@ use anyhow::Context;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use trimtab_core::unit::{RequestsPerSecond, Seconds};
+use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds};
 use trimtab_sim::contest::Contender;
 use trimtab_sim::run::Scenario;
 use trimtab_sim::service::INTERVAL;
@@ -147,5 +147,6 @@ fn course(path: &Path, trace: &Trace, peak: RequestsPerSecond) -> anyhow::Result
         Some(_) => format!("{row} s, 30 s averaged"),
         None => format!("{row} s, as 30 s"),
     };
-    Ok((Course { name: name(path), published: None, workload }, row))
+    let course = Course { name: name(path), published: None, trace_seed: None, scale: Ratio::ONE, workload };
+    Ok((course, row))
 }
