@@ -12,12 +12,9 @@ pub(crate) const RAMP: Seconds = Seconds::whole(30);
 /// Moves that are remembered: an hour of a move each minute, longer than pods take to start.
 const MOVES: usize = 64;
 
-/// A change of the size.
+/// A change of the size: when, and by how many replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Move {
-    at: Timestamp,
-    change: i64,
-}
+struct Move(Timestamp, i64);
 
 /// What is remembered of moves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,7 +49,7 @@ pub(crate) fn look(memory: &mut Memory, desired: Replicas, at: Timestamp) {
             if memory.moves.len() >= MOVES {
                 memory.moves.pop_front();
             }
-            memory.moves.push_back(Move { at: when, change });
+            memory.moves.push_back(Move(when, change));
         }
     }
 }
@@ -60,28 +57,27 @@ pub(crate) fn look(memory: &mut Memory, desired: Replicas, at: Timestamp) {
 /// How far the size may still go down, and up, under a ramp.
 pub(crate) fn room(memory: &Memory, ramp: Option<Replicas>, at: Timestamp) -> (Replicas, Replicas) {
     let Some(ramp) = ramp else { return (Replicas(u32::MAX), Replicas(u32::MAX)) };
-    let recent = memory.moves.iter().rev().take_while(|it| at.since(it.at) < RAMP);
-    let net: i64 = recent.map(|it| it.change).sum();
+    let recent = memory.moves.iter().rev().take_while(|Move(when, _)| at.since(*when) < RAMP);
+    let net: i64 = recent.map(|Move(_, change)| change).sum();
     let whole = |raw: i64| Replicas(u32::try_from(raw.max(0)).unwrap_or(u32::MAX));
     (whole(i64::from(ramp.0) + net), whole(i64::from(ramp.0) - net))
 }
 
 /// Replicas under way, the first due first: what was added within `startup`, less what was taken away since.
 pub(crate) fn orders(memory: &Memory, startup: Seconds, at: Timestamp) -> impl Iterator<Item = Order> {
+    let moves = || memory.moves.iter().rev().take_while(move |Move(when, _)| when.after(startup) > at);
+    // Newest first: what was taken away goes from the newest order before it.
+    let mut left = [0_i64; MOVES];
     let mut cancelled = 0;
-    let mut orders = VecDeque::new();
-    for it in memory.moves.iter().rev().take_while(|it| it.at.after(startup) > at) {
-        if it.change < 0 {
-            cancelled -= it.change;
-            continue;
-        }
-        let kept = (it.change - cancelled).max(0);
-        cancelled = (cancelled - it.change).max(0);
-        if let (Ok(replicas), true) = (u32::try_from(kept), kept > 0) {
-            orders.push_front(Order { due: it.at.after(startup), replicas: Replicas(replicas) });
-        }
+    for (slot, Move(_, change)) in left.iter_mut().zip(moves()) {
+        *slot = (change - cancelled).max(0);
+        cancelled = (cancelled - change).max(0);
     }
-    orders.into_iter()
+    (0..moves().count()).rev().filter_map(move |place| {
+        let Move(when, _) = memory.moves.get(memory.moves.len() - 1 - place)?;
+        let replicas = u32::try_from(left.get(place).copied()?).ok().filter(|replicas| *replicas > 0)?;
+        Some(Order { due: when.after(startup), replicas: Replicas(replicas) })
+    })
 }
 
 #[cfg(test)]

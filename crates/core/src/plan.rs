@@ -291,15 +291,24 @@ impl Weighing<'_> {
                 *waiting = self.risk(table, place, begins..served);
             }
         }
+        // What a size costs to who comes up to it, and to who comes down, but for where he comes from.
+        let (mut up, mut down): (Costs, Costs) = ([0.0; PLACES], [0.0; PLACES]);
+        for place in self.sizes.places() {
+            let size = f64::from(self.sizes.get(place).0);
+            if let (Some(up), Some(down)) = (up.get_mut(place.0), down.get_mut(place.0)) {
+                *up = at(&staying, place) + UP * size;
+                *down = at(&staying, place) + at(&waiting, place) - DOWN * size;
+            }
+        }
+        let cheapest_of = |costs: Option<&[f64]>| costs.unwrap_or_default().iter().copied().fold(f64::MAX, f64::min);
         let mut cheapest: Costs = [0.0; PLACES];
         for (from, slot) in cheapest.iter_mut().enumerate().take(self.sizes.count) {
-            let reachable = from.saturating_sub(ramp)..=(from + ramp).min(self.sizes.count - 1);
-            let cost = |to: usize| {
-                let moved = (to as f64 - from as f64) * f64::from(self.sizes.step);
-                let removal = at(&waiting, Place(to)) - at(&waiting, Place(from));
-                at(&staying, Place(to)) + if moved < 0.0 { DOWN * -moved + removal } else { UP * moved }
-            };
-            *slot = reachable.map(cost).fold(f64::MAX, f64::min);
+            let size = f64::from(self.sizes.get(Place(from)).0);
+            let most = (from + ramp).min(self.sizes.count - 1);
+            let rising = cheapest_of(up.get(from..=most)) - UP * size;
+            let falling =
+                cheapest_of(down.get(from.saturating_sub(ramp)..from)) + DOWN * size - at(&waiting, Place(from));
+            *slot = rising.min(falling);
         }
         cheapest
     }
@@ -370,7 +379,8 @@ impl Weighing<'_> {
         let rest = share.get() - alone;
         self.expected(size, outlook, |demand| {
             let mut least = price * self.curve.missed(size, demand, share).get();
-            if rest <= 0.0 {
+            // Not even certain help would pay.
+            if rest <= 0.0 || least <= f64::from(self.sizes.step) * (rest + UP) {
                 return least;
             }
             let kept = 1.0 - self.curve.missed(size, demand, Ratio::clamped(alone)).get();

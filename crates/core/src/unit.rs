@@ -50,6 +50,12 @@ macro_rules! quantity {
                 self.0
             }
 
+            /// Whether there is nothing of it.
+            #[must_use]
+            pub fn is_nothing(&self) -> bool {
+                self.0 <= 0.0
+            }
+
             /// The larger of the two.
             #[must_use]
             pub fn max(self, other: Self) -> Self {
@@ -66,6 +72,13 @@ macro_rules! quantity {
             #[must_use]
             pub fn less(self, other: Self) -> Self {
                 Self((self.0 - other.0).max(0.0))
+            }
+
+            /// The same to four significant digits: as much as is known of what is measured, and half as long in a record.
+            #[must_use]
+            pub fn brief(self) -> Self {
+                let scale = libm::pow(10.0, 3.0 - libm::log10(self.0).floor());
+                if scale.is_finite() && scale > 0.0 { Self((self.0 * scale).round() / scale) } else { self }
             }
 
             /// Clamps a number that arithmetic may have driven out of range; NaN becomes zero.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails loudly")]
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::collections::BTreeMap;
 use trimtab_core::policy::{Bounds, Capacity, Objective, Policy, Protection};
 use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
@@ -159,8 +160,15 @@ fn plain(max: u32) -> Policy {
     }
 }
 
+/// The same cases on every machine; other ones with `PROPTEST_RNG_SEED=NUMBER`.
+fn cases(cases: u32) -> ProptestConfig {
+    let chosen = ProptestConfig::default();
+    let rng_seed = if chosen.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { chosen.rng_seed };
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..chosen }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(cases(2_000))]
 
     #[test]
     fn no_invariant_breaks_whatever_is_seen(
@@ -205,20 +213,26 @@ proptest! {
         };
         prop_assert!(to(demand) <= to(demand + more));
     }
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
 
     #[test]
-    fn steady_demand_settles_within_ten_ticks_of_the_window(demand in 1.0..2_500.0, start in 1_u32..60) {
+    fn steady_demand_settles_within_ten_ticks_of_the_window_and_never_swings(demand in 1.0..2_500.0, start in 1_u32..60) {
         let (policy, mut state) = (plain(60), State::default());
         let mut desired = start;
         let mut sizes = Vec::new();
-        for tick in 0..80 {
+        for tick in 0..260 {
             let snapshot = Snapshot { at: Timestamp(tick * 5_000), ..steady(demand, desired) };
             desired = decide(&policy, &mut state, &snapshot).to.0;
             sizes.push(desired);
         }
-        let settled = sizes[70];
-        prop_assert!(sizes[70..].iter().all(|size| *size == settled), "{:?}", sizes);
-        prop_assert!(f64::from(settled) * 50.0 > demand);
+        // The stabilization window is sixty ticks. After it the band narrows from its guess, and lets go of what is held for it.
+        let last = sizes[259];
+        prop_assert!(sizes[60..].is_sorted_by(|before, after| before >= after), "{:?}", sizes);
+        prop_assert!(sizes[70] <= last + 1 + last / 10, "{:?}", sizes);
+        prop_assert!(f64::from(last) * 50.0 > demand);
     }
 }
 
@@ -228,8 +242,8 @@ fn demand_that_doubles_is_answered_by_the_next_decision() {
     let calm = (0..20).map(|_| (steady(200.0, 6), 5));
     let course: Vec<_> = calm.chain([(steady(400.0, 6), 5)]).collect();
     let decision = run(&policy, &mut state, &course).pop().unwrap().1;
-    // Eight replicas are busy, one is headroom, the rest works off the queue of five seconds or meets what may follow.
-    assert!(decision.verb == Verb::ScaleOut && (9..=16).contains(&decision.to.0), "{decision:#?}");
+    // Eight replicas are busy and one is headroom; six work off the queue of five seconds.
+    assert_eq!((decision.verb, decision.to), (Verb::ScaleOut, Replicas(15)), "{decision:#?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::path::Path;
 use trimtab_journal::{Bound, Entry, Journal, Outcome, Refusal};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1.db");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2.db");
     if path.exists() {
         std::fs::remove_file(&path)?;
     }

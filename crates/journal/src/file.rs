@@ -135,7 +135,7 @@ pub(crate) fn open_to_write(path: &Path, bound: Bound) -> Result<Connection, Ope
         db.pragma_update(None, "synchronous", "NORMAL")?;
         db.pragma_update(None, "wal_autocheckpoint", bound.log() / 2 / PAGE)?;
         db.pragma_update(None, "journal_size_limit", bound.log())?;
-        if empty { format::create(db) } else { Ok(()) }
+        if empty { format::create(db) } else { db.pragma_update(None, "user_version", FORMAT) }
     };
     set(&mut db).map_err(failed)?;
     Ok(db)

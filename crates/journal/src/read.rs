@@ -4,6 +4,7 @@
 //! the writer's log from being folded into the file.
 
 use crate::file::{self, OpenError};
+use crate::format;
 use crate::record::{Digest, Outcome};
 use crate::thread::{Read, Thread};
 use rusqlite::types::ValueRef;
@@ -154,10 +155,11 @@ impl Row {
     }
 }
 
-/// A text, whatever its bytes: one that is damaged breaks its record's seal, not the reading of all others.
+/// A text, packed or not, whatever its bytes: one that is damaged breaks its record's seal, not the reading of all others.
 fn text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     Ok(match row.get_ref(column)? {
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Blob(bytes) => Some(format::unpack(bytes)),
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => None,
     })
 }

@@ -242,7 +242,9 @@ impl fmt::Display for Difference {
         }
         let fields = match &self.what {
             Differing::Decision { fields, .. } if fields.is_empty() => {
-                return f.write_str(": the decision is another one, in a value that was not kept");
+                return f.write_str(
+                    ": the decision is another one, in a value that was not kept or is not understood any more",
+                );
             }
             Differing::Decision { fields, .. } => {
                 f.write_str(": the decision is another one: ")?;

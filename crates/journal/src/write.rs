@@ -2,7 +2,7 @@
 
 use crate::delta;
 use crate::file::{self, Bound, OpenError};
-use crate::format::{Input, Sealed};
+use crate::format::{self, Input, Sealed};
 use crate::record::{Digest, Entry, Outcome, Record};
 use rusqlite::{Connection, ErrorCode, Transaction, params};
 use std::collections::BTreeMap;
@@ -325,8 +325,8 @@ impl Written {
             from.0,
             to.0,
             input,
-            state,
-            told.then_some(&decision),
+            state.as_deref().map(format::pack),
+            told.then(|| format::pack(&decision)),
             Digest::of(&decision).0,
             seal
         ])?;

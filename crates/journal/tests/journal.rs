@@ -177,11 +177,11 @@ fn a_memory_that_does_not_follow_from_the_records_is_a_difference() {
 fn the_file_stays_within_its_bound_and_the_oldest_go_first() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.db");
-    let bound = Bound::mebibytes(3);
-    let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(3, 0));
+    let bound = Bound::mebibytes(1);
+    let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(5, 0));
     let size = |end: &str| std::fs::metadata(format!("{}{end}", path.display())).map_or(0, |file| file.len());
     let mut largest = 0;
-    for _ in 0..4_000 {
+    for _ in 0..1_500 {
         journal.append(&world.round()).unwrap();
         largest = largest.max(size("") + size("-wal"));
     }
@@ -196,7 +196,7 @@ fn the_file_stays_within_its_bound_and_the_oldest_go_first() {
     assert_eq!(stored[0].at, moment(world.round - 1 - read), "what is left has no holes");
 
     drop(journal);
-    let (smaller, larger) = (Bound::mebibytes(3), size(""));
+    let (smaller, larger) = (Bound::mebibytes(1), size(""));
     assert!(larger <= smaller.bytes());
 }
 
@@ -348,7 +348,7 @@ fn a_reader_that_holds_the_file_stops_the_writer_before_the_disk_is_full() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.db");
     let bound = Bound::mebibytes(1);
-    let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(50, 0));
+    let (mut journal, mut world) = (Journal::open(&path, bound).unwrap().journal, World::of(100, 0));
     journal.append(&world.round()).unwrap();
     let reader = rusqlite::Connection::open(&path).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM record").unwrap();
@@ -359,7 +359,7 @@ fn a_reader_that_holds_the_file_stops_the_writer_before_the_disk_is_full() {
     reader.execute_batch("COMMIT").unwrap();
     journal.append(&world.round()).unwrap();
     let replay = everything(&path);
-    assert!(replay.is_clean() && replay.gaps.len() == 50, "{replay}");
+    assert!(replay.is_clean() && replay.gaps.len() == 100, "{replay}");
 }
 
 #[test]
@@ -389,16 +389,46 @@ fn the_history_is_read_with_plain_sql() {
     assert_eq!(first, "shop/Deployment/web-0 2023-11-14T22:13:20.000Z Hold TT-R11 4 4");
 }
 
+/// A directory, and a golden journal in it.
+fn golden(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name), &path).unwrap();
+    (directory, path)
+}
+
 #[test]
 fn the_golden_journal_replays_without_a_difference() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("v1.db");
-    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1.db"), &path).unwrap();
+    let (_directory, path) = golden("v2.db");
     let replay = everything(&path);
     assert!(replay.is_clean(), "{replay}");
     assert_eq!((replay.records, replay.skipped, replay.gaps.len()), (2 * (30 + 109 + 20), 0, 4), "{replay}");
     let refused = Reader::open(&path).unwrap().explain(WEB, moment(20)).unwrap().unwrap();
     assert_eq!(refused.outcome, Some(Outcome::Refused(Refusal::Admission("too large a step".into()))));
+}
+
+/// Written by the first core, whose states and texts were others: all of it is understood, and written on.
+#[test]
+fn a_journal_of_the_format_before_is_read_and_written_on() {
+    let (_directory, path) = golden("v1.db");
+    let old = everything(&path);
+    assert_eq!((old.damages.len(), old.records, old.skipped, old.gaps.len()), (0, 2 * (30 + 109 + 20), 0, 4), "{old}");
+    assert!(!old.differences.is_empty(), "it decides otherwise now, and says so");
+    let mut journal = open(&path);
+    let mut world = World::of(2, 160);
+    for _ in 0..20 {
+        journal.append(&world.round()).unwrap();
+    }
+    let both = everything(&path);
+    assert_eq!((both.damages.len(), both.records), (0, old.records + 40), "{both}");
+    assert_eq!(
+        (both.differences.len(), both.more),
+        (old.differences.len(), old.more),
+        "what is new replays to the bit"
+    );
+    let version: i64 =
+        rusqlite::Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 2, "a trimtab that does not know the new texts refuses it by name");
 }
 
 /// What befalls the writer between two rounds.
@@ -458,10 +488,14 @@ proptest! {
         bit in 0_u8..8,
     ) {
         let (_directory, path) = copied();
+        let before = [records(&path, WEB), records(&path, "shop/Deployment/web-1")];
         flip_stored(&path, column, place, bit);
         let found = Reader::open(&path).map_err(|error| error.to_string())
             .and_then(|reader| replay(&reader, &Filter::everything()).map_err(|error| error.to_string()));
-        prop_assert!(found.as_ref().is_ok_and(|replay| !replay.is_clean()), "{:?}", found.map(|replay| replay.to_string()));
+        let is_found = found.as_ref().is_ok_and(|replay| !replay.is_clean());
+        // The last bits of a packed text may mean nothing.
+        let is_nothing = || [records(&path, WEB), records(&path, "shop/Deployment/web-1")] == before;
+        prop_assert!(is_found || is_nothing(), "{:?}", found.map(|replay| replay.to_string()));
     }
 
     #[test]
@@ -513,7 +547,7 @@ fn flip_stored(path: &Path, column: &str, place: f64, bit: u8) {
         let (now, after) = rest.split_at(bytes.len());
         rest = after;
         if now != bytes {
-            let kind = if column == "digest" { "BLOB" } else { "TEXT" };
+            let kind = if column == "input" { "TEXT" } else { "BLOB" };
             db.execute(&format!("UPDATE record SET {column} = CAST(?1 AS {kind}) WHERE seq = ?2"), (now, seq)).unwrap();
         }
     }

@@ -161,8 +161,7 @@ fn ahead(decision: &Decision) -> String {
 /// What others said of the future: the forecast from outside, and the events that reach into what is planned for.
 fn known(policy: &Policy, snapshot: &Snapshot, decision: &Decision) -> Vec<String> {
     let outside = decision.forecast.as_ref().zip(snapshot.foretold.last()).map(|(forecast, last)| {
-        let share = forecast.shares.iter().find(|(expert, _)| *expert == Expert::External);
-        let share = share.map_or(Ratio::ZERO, |(_, share)| *share);
+        let share = forecast.shares.get(Expert::External);
         let (rate, ahead) = (per_second(last.rate), span(last.at.since(decision.at)));
         format!(
             "Outside  the forecast from outside says {rate} in {ahead}, and counts for {:.0} %",

@@ -5,10 +5,11 @@
 //! uses the exponential of the loss: the inverse power is the same where losses are variances and needs no scale). An error is relative to
 //! its forecast and counts for at most `CLIP` standard errors, so that a shock, which nobody foresaw, does not decide.
 
+use super::brief::Brief;
 use super::history::{History, Season};
 use crate::unit::{Ratio, RequestsPerSecond, Windows};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 /// Windows ahead that are forecast: at half-minutes seven minutes, longer than pods take to start.
@@ -87,30 +88,92 @@ impl fmt::Display for Expert {
 /// How many there are.
 pub const EXPERTS: usize = 9;
 
+/// The share of each expert in a forecast, recorded for those that have one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "BTreeMap<Expert, Ratio>", from = "BTreeMap<Expert, Ratio>")]
+pub struct Shares([Ratio; EXPERTS]);
+
+impl Shares {
+    pub(crate) fn only(expert: Expert) -> Self {
+        Self::from(BTreeMap::from([(expert, Ratio::ONE)]))
+    }
+
+    pub(crate) fn of(weights: [f64; EXPERTS]) -> Self {
+        Self(weights.map(|weight| Ratio::clamped(weight).brief()))
+    }
+
+    /// The share of an expert.
+    #[must_use]
+    pub fn get(&self, expert: Expert) -> Ratio {
+        self.iter().find(|(this, _)| *this == expert).map_or(Ratio::ZERO, |(_, share)| share)
+    }
+
+    /// Everybody's.
+    pub fn iter(&self) -> impl Iterator<Item = (Expert, Ratio)> {
+        Expert::ALL.into_iter().zip(self.0)
+    }
+}
+
+impl From<Shares> for BTreeMap<Expert, Ratio> {
+    fn from(shares: Shares) -> Self {
+        shares.iter().filter(|(_, share)| *share > Ratio::ZERO).collect()
+    }
+}
+
+impl From<BTreeMap<Expert, Ratio>> for Shares {
+    fn from(shares: BTreeMap<Expert, Ratio>) -> Self {
+        Self(Expert::ALL.map(|expert| shares.get(&expert).copied().unwrap_or_default()))
+    }
+}
+
 /// What everybody says of each window ahead; `None` from those who know nothing.
 pub(crate) type Sayings = [[Option<RequestsPerSecond>; AHEAD]; EXPERTS];
 
-/// Requests a second, in half the memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Rate(f32);
-
-/// What was said at one window's end, at the scored horizons: to be judged when those windows have passed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Said {
-    experts: [[Option<Rate>; SCORED.len()]; EXPERTS],
-    together: [Rate; SCORED.len()],
+/// What was said of one window: to be judged when it has passed. Kept and recorded in the order of [`Expert::ALL`], after what all say
+/// together, as far as anybody speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Vec<Brief>", from = "Vec<Brief>")]
+struct Said {
+    together: Brief,
+    experts: [Brief; EXPERTS],
 }
 
-impl Said {
-    pub(crate) fn new(sayings: &Sayings, together: &[RequestsPerSecond; AHEAD]) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "seven digits of a rate are more than it is known to")]
-        let short = |rate: RequestsPerSecond| Rate((rate.get() as f32).min(f32::MAX));
-        let at = |horizon: usize| together.get(horizon).copied().unwrap_or_default();
-        Self {
-            experts: sayings.map(|saying| SCORED.map(|horizon| saying.get(horizon).copied().flatten().map(short))),
-            together: SCORED.map(|horizon| short(at(horizon))),
+impl From<Said> for Vec<Brief> {
+    fn from(said: Said) -> Self {
+        let mut all: Self = std::iter::once(said.together).chain(said.experts).collect();
+        while all.last() == Some(&Brief::NOTHING) {
+            all.pop();
         }
+        all
+    }
+}
+
+impl From<Vec<Brief>> for Said {
+    fn from(all: Vec<Brief>) -> Self {
+        let at = |place: usize| all.get(place).copied().unwrap_or(Brief::NOTHING);
+        Self { together: at(0), experts: std::array::from_fn(|expert| at(expert + 1)) }
+    }
+}
+
+/// What was said of windows that have not passed: for each of the scored horizons, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Pending([VecDeque<Said>; SCORED.len()]);
+
+impl Pending {
+    /// Notes what was said at a window's end.
+    pub(crate) fn note(&mut self, sayings: &Sayings, together: &[RequestsPerSecond; AHEAD]) {
+        for (pending, horizon) in self.0.iter_mut().zip(SCORED) {
+            let says = |saying: &[Option<RequestsPerSecond>; AHEAD]| Brief::new(saying.get(horizon).copied().flatten());
+            let together = Brief::new(together.get(horizon).copied());
+            pending.truncate(horizon);
+            pending.push_front(Said { together, experts: sayings.each_ref().map(says) });
+        }
+    }
+
+    /// Forgets it: the windows will not be seen.
+    pub(crate) fn clear(&mut self) {
+        self.0.iter_mut().for_each(VecDeque::clear);
     }
 }
 
@@ -149,21 +212,19 @@ pub(crate) struct Verdict {
 }
 
 impl Record {
-    /// Judges what was said of the window that has just ended: `said` by age, the last first.
-    pub(crate) fn judge(&mut self, said: &VecDeque<Said>, seen: RequestsPerSecond, verdict: Verdict) {
-        for (slot, horizon) in SCORED.into_iter().enumerate() {
-            let (Some(said), Some(error)) = (said.get(horizon), self.errors.get(slot).copied()) else {
-                continue;
-            };
-            for (losses, said) in self.losses.iter_mut().zip(&said.experts) {
-                if let (Some(loss), Some(expected)) = (losses.get_mut(slot), said.get(slot).copied().flatten()) {
-                    let miss = miss(seen, expected).get().min(CLIP * error);
-                    *loss = *loss * FADING + miss * miss;
+    /// Judges what was said of the window that has just ended.
+    pub(crate) fn judge(&mut self, pending: &Pending, seen: RequestsPerSecond, verdict: Verdict) {
+        for (slot, (pending, horizon)) in pending.0.iter().zip(SCORED).enumerate() {
+            let (Some(said), Some(error)) = (pending.get(horizon), self.errors.get(slot).copied()) else { continue };
+            for (losses, expected) in self.losses.iter_mut().zip(said.experts) {
+                if let (Some(loss), Some(expected)) = (losses.get_mut(slot), expected.get()) {
+                    let miss = miss(seen, RequestsPerSecond::clamped(expected)).get().min(CLIP * error);
+                    *loss = Ratio::clamped(*loss * FADING + miss * miss).brief().get();
                 }
             }
-            let expected = said.together.get(slot).copied().unwrap_or_default();
-            if let (Some(slot), true) = (self.errors.get_mut(slot), expected.0 > 0.0) {
-                *slot = spread(Ratio::clamped(error), miss(seen, expected), verdict).get();
+            let expected = RequestsPerSecond::clamped(said.together.get().unwrap_or_default());
+            if let (Some(slot), true) = (self.errors.get_mut(slot), expected > RequestsPerSecond::ZERO) {
+                *slot = spread(Ratio::clamped(error), miss(seen, expected), verdict).brief().get();
             }
         }
     }
@@ -193,9 +254,9 @@ impl Record {
 pub(crate) struct Horizon(pub(crate) usize);
 
 /// How far off, relative to what was expected.
-fn miss(seen: RequestsPerSecond, Rate(expected): Rate) -> Ratio {
-    let expected = f64::from(expected);
-    if expected > 0.0 { Ratio::clamped((seen.get() - expected).abs() / expected) } else { Ratio::ZERO }
+fn miss(seen: RequestsPerSecond, expected: RequestsPerSecond) -> Ratio {
+    let (seen, expected) = (seen.get(), expected.get());
+    if expected > 0.0 { Ratio::clamped((seen - expected).abs() / expected) } else { Ratio::ZERO }
 }
 
 /// The standard error with one more error: Student's weights (4 degrees of freedom), so that outliers count for little; the factor makes

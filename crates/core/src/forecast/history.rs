@@ -3,15 +3,16 @@
 //! A season is a lag at which the autocorrelation of the past has its highest peak, after a dip that tells it from mere slowness; the
 //! shortest lag with nearly as high a peak is kept beside it (a day within a week). The profile of a season at one phase is a median of
 //! the last cycles, weighted towards the newest: one surge in one of them leaves no trace. The sweep over all lags is spread over
-//! `SWEEP` windows, so that no single decision pays for it.
+//! windows, `SWEEP` products each, so that no single decision pays for it.
 
-use crate::unit::{Ratio, RequestsPerSecond, Windows};
+use super::brief::Brief;
+use crate::unit::{RequestsPerSecond, Windows};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A sweep over all lags takes so many values.
-const SWEEP: usize = 12;
+/// Products of a sweep that are summed at the end of one window: some 20 microseconds.
+const SWEEP: usize = 30_000;
 /// Fewer values than this show no season.
 const LEAST: usize = 48;
 /// Lags below this are slowness, not seasons.
@@ -33,24 +34,6 @@ const NEARLY: f64 = 0.6;
 const CYCLES: usize = 5;
 const FADING: f64 = 0.8;
 
-/// The mean of one window; negative where nothing was seen, so that half of the memory of an `Option` is enough.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Mean(f32);
-
-impl Mean {
-    const GAP: Self = Self(-1.0);
-
-    fn new(rate: Option<RequestsPerSecond>) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "seven digits of a rate are more than it is known to")]
-        rate.map_or(Self::GAP, |rate| Self((rate.get() as f32).min(f32::MAX)))
-    }
-
-    fn get(self) -> Option<f64> {
-        (self.0 >= 0.0).then(|| f64::from(self.0))
-    }
-}
-
 /// A distance between values of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lag(usize);
@@ -59,14 +42,55 @@ struct Lag(usize);
 #[derive(Clone, Copy, Debug)]
 struct Steps(i64);
 
-/// A correlation, as precise as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// A correlation in ten-thousandths: as precise as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Parts(i16);
 
 impl Parts {
-    /// A correlation of 1: thirty thousand parts, so that a flat peak still has one highest point.
-    const ONE: i16 = 30_000;
+    const ONE: Self = Self(10_000);
+
+    fn get(self) -> f64 {
+        f64::from(self.0) / f64::from(Self::ONE.0)
+    }
+}
+
+/// A sweep over all lags, shortest first, as far as it has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Sweep {
+    /// The lag that comes next.
+    lag: usize,
+    /// Correlations at the two lags before it, and the lowest so far.
+    before: Parts,
+    last: Parts,
+    lowest: Parts,
+    /// Correlation at the season that is known.
+    kept: Parts,
+    /// Peaks after a dip, each higher than those at shorter lags.
+    peaks: Vec<(usize, Parts)>,
+}
+
+impl Sweep {
+    const START: Self = Self {
+        lag: SHORTEST,
+        before: Parts::ONE,
+        last: Parts::ONE,
+        lowest: Parts::ONE,
+        kept: Parts(0),
+        peaks: Vec::new(),
+    };
+
+    /// Takes the correlation at the next lag: the lag before it is a peak where neither neighbour is higher.
+    fn take(&mut self, correlation: Parts) {
+        let peak = self.lag > SHORTEST && self.last >= self.before && self.last >= correlation;
+        let rises = self.lowest.get() < DIP && self.last.get() - self.lowest.get() > RISE;
+        if peak && rises && self.peaks.last().is_none_or(|(_, highest)| self.last > *highest) {
+            self.peaks.push((self.lag - 1, self.last));
+        }
+        (self.before, self.last) = (self.last, correlation);
+        self.lowest = self.lowest.min(correlation);
+        self.lag += 1;
+    }
 }
 
 /// Which of the two seasons.
@@ -85,20 +109,16 @@ pub(crate) struct History {
     past: Arc<Past>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Past {
     /// Windows that make one value.
     stride: usize,
     /// Values that are remembered.
     capacity: usize,
-    /// Number of the value that comes next.
-    next: i64,
-    values: VecDeque<Mean>,
+    values: VecDeque<Brief>,
     /// Of the value that is being filled: the sum of its windows, and how many were seen and have passed.
     filling: (f64, u32, u32),
-    /// Correlation at each lag, as far as the sweep has come.
-    correlation: Vec<Parts>,
-    lag: usize,
+    sweep: Sweep,
     long: usize,
     short: usize,
 }
@@ -128,12 +148,35 @@ pub(crate) struct Resolution {
 impl History {
     pub(crate) fn new(resolution: Resolution) -> Self {
         let Resolution { stride, capacity } = resolution;
-        Self { past: Arc::new(Past { stride, capacity, lag: SHORTEST, ..Past::default() }) }
+        let values = VecDeque::new();
+        Self {
+            past: Arc::new(Past {
+                stride,
+                capacity,
+                values,
+                filling: (0.0, 0, 0),
+                sweep: Sweep::START,
+                long: 0,
+                short: 0,
+            }),
+        }
     }
 
     /// Takes the mean of the window that has just ended; `None` where nothing was seen of it.
     pub(crate) fn push(&mut self, rate: Option<RequestsPerSecond>) {
-        Arc::make_mut(&mut self.past).push(rate);
+        let past = Arc::make_mut(&mut self.past);
+        if past.push(rate) {
+            past.sweep();
+        }
+    }
+
+    /// So many windows passed of which nothing was seen.
+    pub(crate) fn skip(&mut self, Windows(windows): Windows) {
+        let past = Arc::make_mut(&mut self.past);
+        let all = i64::try_from(past.stride * past.capacity).unwrap_or(i64::MAX);
+        for _ in 0..windows.min(all) {
+            past.push(None);
+        }
     }
 
     /// What the profile of a season says of the window `ahead` after the last one; windows that have passed are negative.
@@ -156,7 +199,8 @@ impl Past {
         })
     }
 
-    fn push(&mut self, rate: Option<RequestsPerSecond>) {
+    /// Takes a window; whether that completed a value.
+    fn push(&mut self, rate: Option<RequestsPerSecond>) -> bool {
         let (sum, seen, passed) = &mut self.filling;
         *passed += 1;
         if let Some(rate) = rate {
@@ -164,16 +208,15 @@ impl Past {
             *seen += 1;
         }
         if (*passed as usize) < self.stride {
-            return;
+            return false;
         }
         let mean = (*seen > 0).then(|| RequestsPerSecond::clamped(*sum / f64::from(*seen)));
         self.filling = (0.0, 0, 0);
         if self.values.len() >= self.capacity {
             self.values.pop_front();
         }
-        self.values.push_back(Mean::new(mean));
-        self.next += 1;
-        self.sweep();
+        self.values.push_back(Brief::new(mean));
+        true
     }
 
     /// Correlates some more lags; at the end of a sweep the seasons are concluded and it begins anew.
@@ -182,81 +225,41 @@ impl Past {
         if self.values.len() < LEAST {
             return;
         }
-        let seen = || self.values.iter().filter_map(|value| value.get());
-        let count = seen().count().max(1) as f64;
-        let mean = seen().sum::<f64>() / count;
-        let upto = (self.lag + longest / SWEEP + 1).min(longest + 1);
-        self.correlation.resize((longest + 2).max(self.correlation.len()), Parts(Parts::ONE));
-        for lag in self.lag..upto {
-            let correlated = self.correlate(Lag(lag), RequestsPerSecond::clamped(mean));
-            if let Some(value) = self.correlation.get_mut(lag) {
-                #[expect(clippy::cast_possible_truncation, reason = "a correlation lies between -1 and 1")]
-                let rounded = (correlated.clamp(-1.0, 1.0) * f64::from(Parts::ONE)).round() as i16;
-                *value = Parts(rounded);
+        let values = &*self.values.make_contiguous();
+        let seen = || values.iter().filter_map(|value| value.get());
+        let mean = RequestsPerSecond::clamped(seen().sum::<f64>() / seen().count().max(1) as f64);
+        let mut work = 0;
+        while work < SWEEP && self.sweep.lag <= longest {
+            let lag = Lag(self.sweep.lag);
+            let correlation = correlate(values, lag, mean);
+            if lag.0 == self.long {
+                self.sweep.kept = correlation;
             }
+            self.sweep.take(correlation);
+            work += values.len() - lag.0;
         }
-        self.lag = upto;
-        if upto > longest {
-            self.conclude(Lag(longest));
-            self.lag = SHORTEST;
+        if self.sweep.lag > longest {
+            self.conclude();
         }
     }
 
-    fn correlate(&self, lag: Lag, mean: RequestsPerSecond) -> f64 {
-        let mean = mean.get();
-        let (mut both, mut early, mut late) = (0.0, 0.0, 0.0);
-        for (one, other) in self.values.iter().zip(self.values.iter().skip(lag.0)) {
-            if let (Some(one), Some(other)) = (one.get(), other.get()) {
-                let (one, other) = (one - mean, other - mean);
-                both += one * other;
-                early += one * one;
-                late += other * other;
+    fn conclude(&mut self) {
+        let Sweep { kept, peaks, .. } = std::mem::replace(&mut self.sweep, Sweep::START);
+        let (mut best, mut height) = (0, 0.0);
+        for (lag, peak) in &peaks {
+            if peak.get() > height + BETTER {
+                (best, height) = (*lag, peak.get());
             }
         }
-        both / ((early * late).sqrt() + f64::MIN_POSITIVE)
-    }
-
-    fn conclude(&mut self, longest: Lag) {
-        let (best, height) = self.highest(longest);
-        let at = |lag: usize| self.correlation.get(lag).map_or(0.0, |value| f64::from(value.0) / f64::from(Parts::ONE));
         let same = best.abs_diff(self.long) * 8 < self.long;
-        let keeps =
-            !same && self.long > 0 && self.long <= longest.0 && at(self.long) > (height.get() - STICKY).max(KEPT);
-        if !keeps {
-            self.long = if height.get() > FOUND { best } else { 0 };
+        if same || self.long == 0 || kept.get() <= (height - STICKY).max(KEPT) {
+            (self.long, height) = if height > FOUND { (best, height) } else { (0, 0.0) };
+        } else {
+            height = kept.get();
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a lag")]
-        let below = (self.long as f64 * SHORT) as usize;
-        let enough = Ratio::clamped(NEARLY * at(self.long));
-        self.short = if self.long == 0 { 0 } else { self.first(Lag(below), enough) };
-    }
-
-    /// The lag of the highest peak, and its height; 0 where there is none.
-    fn highest(&self, longest: Lag) -> (usize, Ratio) {
-        let mut best = (0, Ratio::ZERO);
-        for (lag, height) in self.peaks(longest) {
-            if height.get() > best.1.get() + BETTER {
-                best = (lag, height);
-            }
-        }
-        best
-    }
-
-    fn first(&self, longest: Lag, least: Ratio) -> usize {
-        self.peaks(longest).find(|(_, height)| *height > least).map_or(0, |(lag, _)| lag)
-    }
-
-    /// Lags with a peak after a dip, shortest first.
-    fn peaks(&self, longest: Lag) -> impl Iterator<Item = (usize, Ratio)> {
-        let at =
-            move |lag: usize| self.correlation.get(lag).map_or(0.0, |value| f64::from(value.0) / f64::from(Parts::ONE));
-        let mut lowest = 1.0_f64;
-        (SHORTEST..longest.0).filter_map(move |lag| {
-            lowest = lowest.min(at(lag));
-            let before = if lag == SHORTEST { 1.0 } else { at(lag - 1) };
-            let peak = at(lag) >= before && at(lag) >= at(lag + 1);
-            (peak && lowest < DIP && at(lag) - lowest > RISE).then(|| (lag, Ratio::clamped(at(lag))))
-        })
+        let short =
+            |(lag, peak): &&(usize, Parts)| (*lag as f64) < SHORT * self.long as f64 && peak.get() > NEARLY * height;
+        self.short = peaks.iter().find(short).map_or(0, |(lag, _)| *lag);
     }
 
     fn profile(&self, season: Season, ahead: Windows) -> Option<RequestsPerSecond> {
@@ -293,6 +296,24 @@ impl Past {
         }
         middle(cycles.get_mut(..found)?)
     }
+}
+
+/// The correlation of values with those `lag` later.
+fn correlate(values: &[Brief], lag: Lag, mean: RequestsPerSecond) -> Parts {
+    let mean = mean.get();
+    let late = values.get(lag.0..).unwrap_or_default();
+    let (mut products, mut squares, mut later) = (0.0, 0.0, 0.0);
+    for (one, other) in values.iter().zip(late) {
+        if let (Some(one), Some(other)) = (one.get(), other.get()) {
+            let (one, other) = (one - mean, other - mean);
+            products += one * other;
+            squares += one * one;
+            later += other * other;
+        }
+    }
+    let correlation = (products / ((squares * later).sqrt() + f64::MIN_POSITIVE)).clamp(-1.0, 1.0);
+    #[expect(clippy::cast_possible_truncation, reason = "a correlation lies between -1 and 1")]
+    Parts((correlation * f64::from(Parts::ONE.0)).round() as i16)
 }
 
 /// The middle of weighted values: their mean while there are two, the mean without the extremes up to four, then the median.
@@ -396,6 +417,6 @@ mod tests {
     fn memory_is_bounded() {
         let seen = history((0..5_000).map(|window| wave(window, 48)));
         assert_eq!(seen.past.values.len(), 1_536);
-        assert!(seen.past.correlation.len() <= 855);
+        assert!(seen.past.sweep.peaks.len() <= 8, "{:?}", seen.past.sweep);
     }
 }

@@ -13,12 +13,13 @@ use crate::demand::Demand;
 use crate::policy::{Event, Objective};
 use crate::snapshot::Foretold;
 use crate::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp, Windows};
-pub use expert::{AHEAD, EXPERTS, Expert};
-use expert::{Horizon, RECENT, Record, SCORED, SLOT, Said, Sayings, Verdict};
+pub use expert::{AHEAD, EXPERTS, Expert, Shares};
+use expert::{Horizon, Pending, RECENT, Record, SCORED, SLOT, Sayings, Verdict};
 use history::{History, Resolution, Season};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
+mod brief;
 mod expert;
 mod history;
 mod shock;
@@ -61,8 +62,8 @@ pub struct Forecast {
     pub errors: u32,
     /// The window that runs, from now on, and those that follow.
     pub windows: [Outlook; AHEAD],
-    /// The share of each expert in the forecast of the next window.
-    pub shares: [(Expert, Ratio); EXPERTS],
+    /// The share of each expert in the forecast of the next window; of those that have one.
+    pub shares: Shares,
     /// The season that was found.
     pub season: Option<Seconds>,
     /// How far it is then expected to jump, relative to itself: the last jumps; 0 in places without one.
@@ -81,11 +82,28 @@ pub struct Outlook {
     /// The standard error.
     pub error: RequestsPerSecond,
     /// The probability that it is higher than that by `more`: a jump that goes on, or a fall that does not come.
+    #[serde(default, skip_serializing_if = "Ratio::is_nothing")]
     pub chance: Ratio,
     /// By how much.
+    #[serde(default, skip_serializing_if = "RequestsPerSecond::is_nothing")]
     pub more: RequestsPerSecond,
     /// The probability that demand will have jumped by then, as it has before, as far as it is planned for.
+    #[serde(default, skip_serializing_if = "Ratio::is_nothing")]
     pub hazard: Ratio,
+}
+
+impl Outlook {
+    /// The same to four digits: what it is planned with is what is recorded and shown.
+    fn brief(self) -> Self {
+        Self {
+            mean: self.mean.brief(),
+            error: self.error.brief(),
+            chance: self.chance.brief(),
+            more: self.more.brief(),
+            hazard: self.hazard.brief(),
+            ..self
+        }
+    }
 }
 
 impl Forecast {
@@ -119,13 +137,13 @@ pub(crate) struct Memory {
     coarse: History,
     level: RequestsPerSecond,
     trend: f64,
-    said: VecDeque<Said>,
+    said: Pending,
     record: Record,
     learned: u32,
     shock: shock::Memory,
-    /// What is expected of the windows after the last one, and how far persistence is in the race.
+    /// What is expected of the windows after the last one, and the share of each expert in the first.
     ahead: [RequestsPerSecond; AHEAD],
-    persistence: Ratio,
+    shares: Shares,
 }
 
 impl Default for Memory {
@@ -138,12 +156,12 @@ impl Default for Memory {
             coarse: History::new(COARSE),
             level: RequestsPerSecond::ZERO,
             trend: 0.0,
-            said: VecDeque::new(),
+            said: Pending::default(),
             record: Record::default(),
             learned: 0,
             shock: shock::Memory::default(),
             ahead: [RequestsPerSecond::ZERO; AHEAD],
-            persistence: Ratio::ONE,
+            shares: Shares::only(Expert::Persistence),
         }
     }
 }
@@ -164,14 +182,9 @@ pub(crate) fn predict(memory: &mut Memory, demand: &Demand, horizon: Seconds, si
     let mut windows = calendar(outlooks(memory, *rate, sight), sight);
     for outlook in &mut windows {
         outlook.hazard = memory.shock.hazard(outlook.starts, sight.objective.window);
+        *outlook = outlook.brief();
     }
     let then = windows.iter().rev().find(|it| it.starts <= horizon).copied().unwrap_or_default();
-    let sayings = sayings(memory, sight);
-    let weights = memory.record.weights(&sayings, Horizon(0));
-    let mut shares = Expert::ALL.map(|expert| (expert, Ratio::ZERO));
-    for ((_, share), weight) in shares.iter_mut().zip(weights) {
-        *share = Ratio::clamped(weight);
-    }
     let mut jumps = memory.shock.jumps();
     Some(Forecast {
         now: *rate,
@@ -180,7 +193,7 @@ pub(crate) fn predict(memory: &mut Memory, demand: &Demand, horizon: Seconds, si
         upper: RequestsPerSecond::clamped(then.mean.get() + UPPER * then.error.get()),
         errors: if memory.learned < LEARNED { 0 } else { memory.learned },
         windows,
-        shares,
+        shares: memory.shares,
         season: season(memory).map(|windows| length(windows, sight.objective)),
         jumps: std::array::from_fn(|_| jumps.next().unwrap_or_default()),
     })
@@ -250,12 +263,10 @@ fn lose(memory: &mut Memory, elapsed: Seconds, window: Seconds) {
     memory.recent.clear();
     memory.said.clear();
     memory.trend = 0.0;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by what is remembered")]
-    let windows = (elapsed.get() / window.get()).min((COARSE.capacity * COARSE.stride) as f64) as usize;
-    for _ in 0..windows {
-        memory.fine.push(None);
-        memory.coarse.push(None);
-    }
+    #[expect(clippy::cast_possible_truncation, reason = "a length of time in windows")]
+    let windows = Windows((elapsed.get() / window.get()) as i64);
+    memory.fine.skip(windows);
+    memory.coarse.skip(windows);
 }
 
 /// Ends the window that runs and learns from it.
@@ -267,7 +278,7 @@ fn close(memory: &mut Memory, sight: Sight<'_>) {
         memory.coarse.push(None);
         return;
     }
-    learn(memory, RequestsPerSecond::clamped(open.requests / open.seen.get()), sight);
+    learn(memory, RequestsPerSecond::clamped(open.requests / open.seen.get()).brief(), sight);
 }
 
 fn learn(memory: &mut Memory, seen: RequestsPerSecond, sight: Sight<'_>) {
@@ -290,11 +301,10 @@ fn learn(memory: &mut Memory, seen: RequestsPerSecond, sight: Sight<'_>) {
     memory.coarse.push(Some(seen));
     memory.learned = memory.learned.saturating_add(1);
     let sayings = sayings(memory, sight);
-    let first = memory.record.weights(&sayings, Horizon(0));
-    memory.persistence = Ratio::clamped(first.first().copied().unwrap_or_default());
+    memory.shares = Shares::of(memory.record.weights(&sayings, Horizon(0)));
     memory.ahead = if shock { shifted(memory, seen) } else { together(memory, &sayings) };
-    memory.said.push_front(Said::new(&sayings, &memory.ahead));
-    memory.said.truncate(SCORED.last().map_or(0, |last| last + 1));
+    let ahead = memory.ahead;
+    memory.said.note(&sayings, &ahead);
 }
 
 /// The damped trend takes the window; a shock moves the level and halves the trend.
@@ -372,7 +382,7 @@ fn together(memory: &Memory, sayings: &Sayings) -> [RequestsPerSecond; AHEAD] {
         let weights = memory.record.weights(sayings, Horizon(ahead));
         let say = |saying: &[Option<RequestsPerSecond>; AHEAD]| saying.get(ahead).copied().flatten();
         let sum = sayings.iter().zip(weights).filter_map(|(saying, weight)| Some(say(saying)?.get() * weight)).sum();
-        RequestsPerSecond::clamped(sum)
+        RequestsPerSecond::clamped(sum).brief()
     })
 }
 
@@ -442,7 +452,7 @@ fn whole(memory: &Memory, Horizon(index): Horizon, mean: RequestsPerSecond, wind
     let (chance, more) = if jumped > RequestsPerSecond::ZERO {
         (memory.shock.momentum(), jumped)
     } else if index == 0 && last > mean {
-        (Ratio::clamped(memory.persistence.get() * DOUBT).min(Ratio::ONE), last.less(mean))
+        (Ratio::clamped(memory.shares.get(Expert::Persistence).get() * DOUBT).min(Ratio::ONE), last.less(mean))
     } else {
         (Ratio::ZERO, RequestsPerSecond::ZERO)
     };

@@ -137,15 +137,19 @@ fn what_the_operator_knows_stands_above_what_is_forecast() {
 }
 
 #[test]
-fn a_day_of_ticks_and_a_week_take_the_same_memory() {
+fn beside_the_profiles_memory_is_small_and_does_not_grow() {
     let mut memory = Memory::default();
     let mut sizes = Vec::new();
     for window in 0..20_160_i64 {
         let rate = 300.0 + 100.0 * libm::sin(window as f64 / 40.0);
         observe(&mut memory, RequestsPerSecond::new(rate).unwrap(), at(window * 30));
         if (window + 1) % 2_880 == 0 {
-            sizes.push((memory.said.len(), memory.recent.len()));
+            let mut value = serde_json::to_value(&memory).unwrap();
+            let parts = value.as_object_mut().unwrap();
+            assert!(parts.remove("fine").is_some() && parts.remove("coarse").is_some());
+            sizes.push(value.to_string().len());
         }
     }
-    assert_eq!(sizes, [(7, 6); 7], "the histories' own bounds are tested with them");
+    assert!(sizes.iter().all(|size| *size < 3_072), "{sizes:?}: the histories' own bounds are tested with them");
+    assert!(sizes[6] < sizes[0] * 11 / 10, "{sizes:?}");
 }
