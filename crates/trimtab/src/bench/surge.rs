@@ -2,7 +2,8 @@
 //! metrics that are late, and nodes that must come first for most of them. Second by second: what was wanted, what was there, what it meant.
 //!
 //! And the lead-time budget: how long it takes until help comes, what demand does meanwhile, and so the least floor that survives it, by
-//! reckoning and by trying. No forecast is asked to help there: who has seen no surge before cannot see this one.
+//! reckoning and by trying. No forecast is asked to help there: who has seen no surge before cannot see this one. One is told: the seasonal
+//! trigger by a day before that had the same surge, trimtab by an event of its policy.
 
 use super::canvas::{Anchor, Axis, Canvas, colour};
 use super::figures::LETTER;
@@ -12,7 +13,8 @@ use super::{columns, trimmed};
 use crate::cli::{Bench, Surge};
 use std::collections::VecDeque;
 use std::fmt::Write;
-use trimtab_core::policy::Bounds;
+use trimtab_core::Policy;
+use trimtab_core::policy::{Bounds, Event};
 use trimtab_core::queue;
 use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
@@ -63,7 +65,7 @@ impl Who {
             Self::SeasonalUnknown => "seasonal, unknown",
             Self::SeasonalKnown => "seasonal, known",
             Self::Trimtab => "trimtab",
-            Self::TrimtabKnown => "trimtab, known",
+            Self::TrimtabKnown => "trimtab, told",
         }
     }
 
@@ -80,14 +82,18 @@ impl Who {
 
     fn controller(self, scenario: &Scenario) -> Controller {
         let per_replica = RequestsPerSecond::whole(35);
-        let workload = workload(matches!(self, Self::SeasonalKnown | Self::TrimtabKnown));
+        let workload = workload(self == Self::SeasonalKnown);
         match self {
             Self::CpuHpa => baseline::cpu_hpa(Ratio::percent(70), scenario),
             Self::Keda => baseline::keda(per_replica, scenario),
             Self::SeasonalUnknown | Self::SeasonalKnown => {
                 baseline::triggered(per_replica, Trigger::SeasonAgo, scenario, &workload)
             }
-            Self::Trimtab | Self::TrimtabKnown => Box::new(run::trimtab(policy(scenario), &workload, |_, _, _| {})),
+            Self::Trimtab => Box::new(run::trimtab(policy(scenario), &workload, |_, _, _| {})),
+            Self::TrimtabKnown => {
+                let policy = Policy { events: vec![event()], ..policy(scenario) };
+                Box::new(run::trimtab(policy, &workload, |_, _, _| {}))
+            }
         }
     }
 }
@@ -100,6 +106,13 @@ fn demand(second: u32) -> f64 {
         1.0 - f64::from(second - BEGINS - RISES - STAYS) / f64::from(RISES)
     };
     CALM + (HEIGHT - CALM) * share.clamp(0.0, 1.0)
+}
+
+/// What an operator says who knows of it.
+fn event() -> Event {
+    let second = |second: u32| Timestamp(i64::from(second) * 1_000);
+    let rate = RequestsPerSecond::new(HEIGHT).unwrap_or_default();
+    Event { from: second(BEGINS), until: second(BEGINS + RISES + STAYS + RISES), rate }
 }
 
 /// The day before: calm, or with the same surge at the same time.
