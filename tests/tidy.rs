@@ -68,10 +68,17 @@ fn the_core_depends_on_serde_and_libm_alone() {
 }
 
 #[test]
+fn the_protocol_depends_on_nothing() {
+    assert_eq!(dependencies()["trimtab-claim"], BTreeSet::new());
+}
+
+#[test]
 fn only_the_shell_knows_the_network() {
     let network = ["tokio", "kube", "k8s-openapi", "axum", "reqwest", "hyper", "futures"];
     for (name, dependencies) in dependencies() {
-        if ["trimtab-core", "trimtab-hpa", "trimtab-sim", "trimtab-journal", "trimtab-pack"].contains(&name.as_str()) {
+        if ["trimtab-core", "trimtab-claim", "trimtab-hpa", "trimtab-sim", "trimtab-journal", "trimtab-pack"]
+            .contains(&name.as_str())
+        {
             let found: Vec<&str> = network.into_iter().filter(|one| dependencies.contains(*one)).collect();
             assert!(found.is_empty(), "{name} depends on {found:?}");
         }
