@@ -9,6 +9,8 @@
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+/// Blocks, or values, from which on an interval is given.
+const FEWEST: usize = 5;
 /// Resamples: the ends of a 95 % interval rest on a hundred of them each.
 const RESAMPLES: usize = 4_000;
 /// Of a hundred resamples, so many lie beyond either end.
@@ -33,22 +35,23 @@ impl Estimate {
     }
 }
 
-/// The mean of values that are independent of each other, such as the differences of pairs, one for each seed; `None` of no values.
+/// The mean of values that are independent of each other, such as the differences of pairs, one for each seed; `None` of fewer than
+/// five.
 #[must_use]
 pub fn estimate(values: &[f64], seed: u64) -> Option<Estimate> {
     blocks(values, 1, seed)
 }
 
-/// The mean of a series whose neighbours resemble each other, in circular blocks of `length`; `None` of no values.
+/// The mean of a series whose neighbours resemble each other, in circular blocks of `length`; `None` of fewer than five blocks, which
+/// say too little of how they scatter.
 ///
 /// A block is long enough when what is further apart hardly resembles any more: twenty intervals where a burst takes ten minutes.
 #[must_use]
 pub fn blocks(series: &[f64], length: usize, seed: u64) -> Option<Estimate> {
-    let count = series.len();
-    if count == 0 {
+    let (count, length) = (series.len(), length.max(1));
+    if count < FEWEST * length {
         return None;
     }
-    let length = length.clamp(1, count);
     let mut random = Pcg64Mcg::seed_from_u64(seed);
     let mut resample = || {
         let (mut sum, mut left) = (0.0, count);
@@ -202,7 +205,8 @@ mod tests {
         let values = series(50, 0.5, 4);
         assert_eq!(blocks(&values, 5, 9), blocks(&values, 5, 9));
         assert_eq!(estimate(&[0.25; 8], 1), Some(Estimate { mean: 0.25, low: 0.25, high: 0.25 }));
-        assert_eq!(estimate(&[], 1), None);
+        assert_eq!((estimate(&[0.25; 4], 1), estimate(&[], 1)), (None, None));
+        assert_eq!(blocks(&[0.25; 99], 20, 1), None, "less than five blocks");
     }
 
     #[test]
