@@ -299,10 +299,13 @@ pub struct Records<'a> {
     range: RangeInclusive<Timestamp>,
 }
 
-impl Iterator for Records<'_> {
-    type Item = Result<Stored, ReadError>;
+impl Records<'_> {
+    /// The same, each with its decision, taken again.
+    pub fn decided(mut self) -> impl Iterator<Item = Result<(Stored, Decision), ReadError>> {
+        std::iter::from_fn(move || self.next_decided())
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next_decided(&mut self) -> Option<Result<(Stored, Decision), ReadError>> {
         loop {
             let row = match self.rows.next_row() {
                 Ok(row) => row?,
@@ -315,10 +318,20 @@ impl Iterator for Records<'_> {
                 Read::Damaged(why) => {
                     return Some(Err(ReadError::Damaged { workload: row.workload, at: row.at, why }));
                 }
-                Read::Record(stored, _) if self.range.contains(&stored.at) => return Some(Ok(*stored)),
+                Read::Record(stored, again) if self.range.contains(&stored.at) => {
+                    return Some(Ok((*stored, again.decision)));
+                }
                 Read::Record(..) | Read::Loose => {}
             }
         }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Stored, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_decided().map(|read| read.map(|(stored, _)| stored))
     }
 }
 

@@ -214,6 +214,21 @@ impl Service {
         }
     }
 
+    /// From now on the service is like this: another pace, another start-up. Its seed and who gets a request stay.
+    pub fn become_like(&mut self, law: Law) {
+        self.law = Law { seed: self.law.seed, balancing: self.law.balancing, ..law };
+    }
+
+    /// Loses the ready replica that is through with its work first, if there is one.
+    pub fn lose_one(&mut self) {
+        let ready =
+            self.replicas.iter().zip(&self.free).enumerate().filter(|(_, (replica, _))| replica.ready <= self.now);
+        if let Some(lost) = ready.min_by_key(|(_, (_, free))| **free).map(|(index, _)| index) {
+            self.replicas.swap_remove(lost);
+            self.free.swap_remove(lost);
+        }
+    }
+
     /// The one that is still starting and is furthest from ready; else the one that is through with its work first.
     fn next_to_leave(&self) -> usize {
         let starting = self.replicas.iter().enumerate().filter(|(_, replica)| replica.ready > self.now);

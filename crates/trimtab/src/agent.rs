@@ -8,7 +8,7 @@ use crate::lease::Candidate;
 use crate::metrics::{self, Counters};
 use crate::policies::{self, Policies};
 use crate::record::Recorder;
-use crate::report::Report;
+use crate::report::{Report, Sights};
 use crate::run::{Loop, Parts};
 use crate::serve::{self, Shown};
 use crate::sources::Sources;
@@ -83,8 +83,9 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
             counters,
             clock: Clock::start(),
             report: report.0,
-            turned: report.1,
-            ready: report.2,
+            sights: report.1,
+            turned: report.2,
+            ready: report.3,
         };
         Loop::new(parts, policies).run(events).await;
         drop(tokio::time::timeout(LAST_ANSWERS, server).await);
@@ -130,22 +131,30 @@ fn scopes(settings: &cli::Run) -> Vec<Option<String>> {
     if settings.namespace.is_empty() { vec![None] } else { settings.namespace.iter().cloned().map(Some).collect() }
 }
 
-type Senders = (channel::Sender<Arc<Report>>, channel::Sender<Instant>, channel::Sender<Result<(), String>>);
+type Senders = (
+    channel::Sender<Arc<Report>>,
+    channel::Sender<Arc<Sights>>,
+    channel::Sender<Instant>,
+    channel::Sender<Result<(), String>>,
+);
 
 fn channels(agent: &str, counters: &Counters, settings: &cli::Run) -> (Senders, Shown) {
     let (report, reports) = channel::channel(Arc::new(Report::of(agent)));
+    let (sights, seen) = channel::channel(Arc::default());
     let (turned, turns) = channel::channel(Instant::now());
     let (ready, readiness) = channel::channel(Err("the first round has not ended yet".to_owned()));
     let registry = Arc::new(metrics::registry(counters, reports.clone()));
     let shown = Shown {
         report: reports,
+        sights: seen,
         turned: turns,
         ready: readiness,
         registry,
         journal: settings.journal.clone(),
         looks: Arc::new(Semaphore::new(LOOKS)),
+        demo: false,
     };
-    ((report, turned, ready), shown)
+    ((report, sights, turned, ready), shown)
 }
 
 /// The pod's name where there is one: it is what an operator looks for.

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use bench::{Bench, Demand, Ramp, Service, Sight, Surge, View};
+pub use demo::{Demo, Speed};
 
 mod bench;
+mod demo;
 
 /// Decides replicas of Kubernetes workloads ahead of demand, and shows its reasons.
 #[derive(Debug, Parser)]
@@ -52,6 +54,8 @@ pub enum Command {
     Replay(Replay),
     /// Check policy files; prints every problem with its line and cure
     Lint(Lint),
+    /// Watch a simulated day in minutes: trimtab, HPA and KEDA on the same demand; needs no cluster
+    Demo(Demo),
     /// Decide simulated workloads, and compare with what other autoscalers decide
     Bench(Box<Bench>),
     /// Decide for your own simulator: JSON lines in, one line out for each observation
@@ -246,7 +250,7 @@ pub struct Hpa {
     pub json: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration =
         text.parse().map_err(|error| format!("expected a duration such as 500ms, 15s or 5m: {error}"))?;
     Duration::try_from(span).map_err(|_| "expected a duration of at least 0".to_owned())

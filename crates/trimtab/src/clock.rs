@@ -4,6 +4,8 @@
 //! them last for ever. Ages of samples come from Prometheus' own clock and need none of ours.
 
 use crate::explain;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use trimtab_core::unit::{Seconds, Timestamp};
 
@@ -11,10 +13,17 @@ use trimtab_core::unit::{Seconds, Timestamp};
 const OFF: Seconds = Seconds::whole(30);
 
 /// A clock that never jumps.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    started: Timestamp,
-    since: Instant,
+#[derive(Clone, Debug)]
+pub struct Clock(Hands);
+
+#[derive(Clone, Debug)]
+enum Hands {
+    Wall {
+        started: Timestamp,
+        since: Instant,
+    },
+    /// Somebody else moves them: time is simulated.
+    Moved(Arc<AtomicI64>),
 }
 
 impl Clock {
@@ -22,13 +31,25 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Timestamp(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)), since: Instant::now() }
+        let started = Timestamp(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX));
+        Self(Hands::Wall { started, since: Instant::now() })
+    }
+
+    /// A clock that shows whatever `moment` holds: milliseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn moved_by(moment: Arc<AtomicI64>) -> Self {
+        Self(Hands::Moved(moment))
     }
 
     /// The moment now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.started.after(Seconds::new(self.since.elapsed().as_secs_f64()).unwrap_or_default())
+        match &self.0 {
+            Hands::Wall { started, since } => {
+                started.after(Seconds::new(since.elapsed().as_secs_f64()).unwrap_or_default())
+            }
+            Hands::Moved(moment) => Timestamp(moment.load(Ordering::Relaxed)),
+        }
     }
 }
 

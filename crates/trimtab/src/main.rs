@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use trimtab::cli::{Cli, Command};
 use trimtab::commands::{self, Printed};
-use trimtab::{agent, bench, drive, telemetry};
+use trimtab::{agent, bench, demo, drive, telemetry};
 
 /// Exit code of wrong usage or configuration, and of data or an API that cannot be reached.
 const FAILED: u8 = 3;
@@ -38,6 +38,7 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
         Command::Explain(command) => runtime.block_on(commands::explain(&command)),
         Command::Replay(command) => commands::replay(&command),
         Command::Lint(command) => Ok(commands::lint(&command)),
+        Command::Demo(settings) => runtime.block_on(demo::demo(settings)),
         Command::Bench(command) => bench::bench(&command),
         Command::Drive(command) => {
             let forecasts = command.forecast.as_deref().map(bench::forecasts).transpose()?.unwrap_or_default();

@@ -41,9 +41,14 @@ impl Policies {
     /// No policies yet; `sources` are the names of Prometheus servers that a policy may use.
     #[must_use]
     pub fn new(settings: &cli::Run, sources: &[&str]) -> Self {
+        Self::of(settings.policy.as_deref().map(document_name), sources)
+    }
+
+    /// No policies yet, of a file that is called like this.
+    pub(crate) fn of(file: Option<String>, sources: &[&str]) -> Self {
         Self {
             loaded: config::Policies::default(),
-            file: settings.policy.as_deref().map(document_name),
+            file,
             maps: BTreeMap::new(),
             sources: sources.iter().map(ToString::to_string).collect(),
             in_force: BTreeMap::new(),

@@ -20,6 +20,8 @@ pub struct Recorder {
     sender: mpsc::SyncSender<Vec<Entry>>,
     thread: JoinHandle<()>,
     counters: Counters,
+    /// Whether a round waits for the disk instead of being dropped.
+    waits: bool,
 }
 
 impl Recorder {
@@ -32,7 +34,13 @@ impl Recorder {
         let counted = counters.clone();
         let keep = move || keep(journal, &rounds, &counted, &inbox);
         let thread = std::thread::Builder::new().name(WHAT.into()).spawn(keep)?;
-        Ok(Self { sender, thread, counters })
+        Ok(Self { sender, thread, counters, waits: false })
+    }
+
+    /// The same, but for time that can wait for a slow disk: simulated time.
+    #[must_use]
+    pub fn waiting(self) -> Self {
+        Self { waits: true, ..self }
     }
 
     /// Records a round.
@@ -43,7 +51,12 @@ impl Recorder {
         if round.is_empty() {
             return Ok(());
         }
-        self.sender.try_send(round).map_err(|error| {
+        let sent = if self.waits {
+            self.sender.send(round).map_err(|error| mpsc::TrySendError::Disconnected(error.0))
+        } else {
+            self.sender.try_send(round)
+        };
+        sent.map_err(|error| {
             self.counters.journal_failed();
             match error {
                 mpsc::TrySendError::Full(_) => {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trimtab_core::policy::Policy;
-use trimtab_core::unit::{Replicas, Timestamp};
+use trimtab_core::unit::{Replicas, Seconds, Timestamp};
 use trimtab_core::{Decision, Snapshot};
 use trimtab_journal::Outcome;
 
@@ -56,6 +56,35 @@ pub struct Workload {
     pub last: Option<Considered>,
     /// The last change that was written.
     pub changed: Option<Changed>,
+}
+
+/// What an agent has seen of each workload by itself, by namespace/kind/name.
+pub type Sights = BTreeMap<String, Sight>;
+
+/// What an agent has seen of a workload by itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sight {
+    /// The last hour in figures.
+    pub hour: Hour,
+    /// How long its pods took from creation to Ready, oldest first.
+    pub startups: Vec<Seconds>,
+}
+
+/// The last hour of a workload, or as much of it as this agent has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hour {
+    /// Half-minutes of which the latency is known.
+    pub windows: u32,
+    /// Those of them in which it was above its target.
+    pub missed: u32,
+    /// Half-minutes in which demand was not known at some time.
+    pub blind: u32,
+    /// Hours of replicas that were asked for.
+    pub replica_hours: f64,
+    /// Hours of replicas if each decision had been carried out at once; the same where it was.
+    pub decided_hours: f64,
+    /// Hours that the other figures are about.
+    pub seen: f64,
 }
 
 impl Workload {

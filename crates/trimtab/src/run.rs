@@ -13,7 +13,7 @@ use crate::lease::Leadership;
 use crate::metrics::Counters;
 use crate::policies::Policies;
 use crate::record::Recorder;
-use crate::report::{self, Considered, Report, Writes};
+use crate::report::{self, Considered, Report, Sight, Sights, Writes};
 use crate::sense::{self, Round, Signal};
 use crate::track::{Past, Tracked};
 use crate::view::{Scalable, View};
@@ -59,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) counters: Counters,
     pub(crate) clock: Clock,
     pub(crate) report: channel::Sender<Arc<Report>>,
+    pub(crate) sights: channel::Sender<Arc<Sights>>,
     pub(crate) turned: channel::Sender<Instant>,
     pub(crate) ready: channel::Sender<Result<(), String>>,
 }
@@ -134,6 +135,11 @@ impl Loop {
         drop(tokio::task::spawn_blocking(|| self.parts.recorder.finish()).await);
     }
 
+    /// Ends a loop that somebody else drives, event by event, instead of [`Loop::run`].
+    pub(crate) fn end(self) {
+        self.parts.recorder.finish();
+    }
+
     /// Waits for the writes that are under way, and for their Events.
     async fn end_writes(&mut self, events: &mut mpsc::Receiver<Event>) {
         self.writes.close();
@@ -150,7 +156,8 @@ impl Loop {
         }
     }
 
-    fn apply(&mut self, event: Event) {
+    /// Applies one event.
+    pub(crate) fn apply(&mut self, event: Event) {
         match event {
             Event::Object { kind, scope, change } if self.kinds.contains_key(&kind) => {
                 self.view.apply_object(&kind, &scope, change);
@@ -269,7 +276,8 @@ impl Loop {
 
     // === a round ===
 
-    fn begin_round(&mut self) {
+    /// Asks for all signals.
+    pub(crate) fn begin_round(&mut self) {
         self.next_round = None;
         let now = self.parts.clock.now();
         self.ask_for_the_past(now);
@@ -384,6 +392,7 @@ impl Loop {
         }
         let before = Box::new(tracked.state.clone());
         let decision = decide(&workload.policy, &mut tracked.state, &snapshot);
+        tracked.tally.note(&workload.policy, &snapshot, &decision);
         tracked.decided = Some(at);
         let ordinal = tracked.ordinal;
         tracked.ordinal += 1;
@@ -538,6 +547,11 @@ impl Loop {
                 .collect(),
             workloads: workloads.collect(),
         };
+        let sights = self.tracked.iter().map(|(target, tracked)| {
+            let startups = self.view.startups(target);
+            (target.to_string(), Sight { hour: tracked.tally.hour(at), startups })
+        });
+        self.parts.sights.send_replace(Arc::new(sights.collect()));
         self.parts.report.send_replace(Arc::new(report));
         drop(self.parts.ready.send_replace(ready));
         self.parts.turned.send_replace(Instant::now());

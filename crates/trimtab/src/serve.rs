@@ -1,7 +1,8 @@
 //! What an agent shows: `/metrics`, `/healthz`, `/readyz` and the read-only API. No endpoint changes anything.
 
 use crate::config::Target;
-use crate::report::{Considered, Report, Workload};
+use crate::page;
+use crate::report::{Considered, Report, Sights, Workload};
 use crate::words::chain;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -27,6 +28,8 @@ const DEAD: Duration = Duration::from_secs(90);
 pub struct Shown {
     /// The last report.
     pub report: watch::Receiver<Arc<Report>>,
+    /// What this agent has seen by itself.
+    pub sights: watch::Receiver<Arc<Sights>>,
     /// When the loop last completed a turn.
     pub turned: watch::Receiver<Instant>,
     /// Whether everything was listed once, and if not, what is missing.
@@ -37,17 +40,24 @@ pub struct Shown {
     pub journal: path::PathBuf,
     /// Looks into the journal that may run at the same time: each takes tens of milliseconds of a core.
     pub looks: Arc<Semaphore>,
+    /// Whether all this is simulated.
+    pub demo: bool,
 }
 
 /// All endpoints.
 pub fn app(shown: Shown) -> Router {
+    endpoints().with_state(shown)
+}
+
+/// The same, before they know what to show.
+pub(crate) fn endpoints() -> Router<Shown> {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/v1/report", get(report))
         .route("/api/v1/workloads/{namespace}/{kind}/{name}", get(workload))
-        .with_state(shown)
+        .merge(page::pages())
 }
 
 async fn metrics(State(shown): State<Shown>) -> Response {

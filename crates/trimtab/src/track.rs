@@ -2,6 +2,7 @@
 
 use crate::act::Written;
 use crate::report::{self, Changed, Considered, Writes};
+use crate::tally::Tally;
 use crate::view::Scalable;
 use trimtab_core::policy::Capacity;
 use trimtab_core::snapshot::{Reading, Snapshot};
@@ -44,6 +45,7 @@ pub(crate) struct Tracked {
     pub(crate) changed: Option<Changed>,
     /// What was learned is about this demand, in windows of this length.
     pub(crate) about: Option<(String, Seconds)>,
+    pub(crate) tally: Tally,
 }
 
 /// What is known of demand before the start.

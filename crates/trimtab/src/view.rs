@@ -222,6 +222,12 @@ impl View {
         object(&self.objects, target)
     }
 
+    /// How long pods of `target` took from creation to Ready, oldest first.
+    #[must_use]
+    pub fn startups(&self, target: &Target) -> Vec<Seconds> {
+        self.starts.get(target).into_iter().flatten().copied().collect()
+    }
+
     /// The replicas of `target` as they are at `at`, where it exists and everything is known.
     pub fn fleet(&mut self, target: &Target, at: Timestamp) -> Option<Fleet> {
         if !self.knows(target) {

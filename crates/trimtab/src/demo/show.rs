@@ -1,0 +1,260 @@
+//! The demo's page: the three contestants beside each other, what happens, and buttons that make something happen; and the same as one file.
+
+use super::day::{BEGINS, Span, Trouble};
+use super::fleet::{Fleet, Happened, Moment, Stage};
+use super::summary::{Contestant, Summary, missed};
+use crate::page;
+use crate::serve::{self, Shown};
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use trimtab_core::unit::Timestamp;
+
+/// Speeds that there are buttons for, in seconds of the day a second.
+const SPEEDS: [(&str, f64); 5] = [("Pause", 0.0), ("×10", 10.0), ("×60", 60.0), ("×216", 216.0), ("×1000", 1_000.0)];
+/// Where a workload's own page is.
+const WORKLOAD: &str = "/w/shop/deployment/checkout";
+
+/// What the page reads, and what its buttons do.
+#[derive(Clone, Debug)]
+pub(crate) struct Board {
+    pub(crate) fleet: Fleet,
+    pub(crate) speed: Arc<AtomicU64>,
+    pub(crate) ended: Arc<AtomicBool>,
+    pub(crate) shown: Shown,
+}
+
+/// Everything that the page draws.
+#[derive(Debug, Serialize)]
+struct Course<'a> {
+    schema: &'static str,
+    at: Timestamp,
+    begins: Timestamp,
+    /// Seconds of the day a second; nothing where it goes as fast as it can.
+    speed: Option<f64>,
+    per_replica: f64,
+    moments: &'a [Moment],
+    happened: &'a [Happened],
+    /// The place of the first of these among all that happened, and how many that are.
+    first: usize,
+    told: usize,
+    spans: &'a [Span],
+    /// The half-minutes that each contestant missed, from 0.
+    missed: [Vec<usize>; 3],
+    contestants: Vec<Contestant>,
+    ended: bool,
+}
+
+impl<'a> Course<'a> {
+    fn of(stage: &'a Stage, speed: f64, (moment, happened): (usize, usize), ended: bool) -> Self {
+        let places = |missed: Vec<bool>| {
+            missed.iter().enumerate().filter_map(|(place, missed)| missed.then_some(place)).collect()
+        };
+        Self {
+            schema: "trimtab.dev/demo-course/v1",
+            at: stage.at,
+            begins: BEGINS,
+            speed: speed.is_finite().then_some(speed),
+            per_replica: 50.0,
+            moments: stage.moments.get(moment..).unwrap_or_default(),
+            happened: stage.happened.get(happened..).unwrap_or_default(),
+            first: happened,
+            told: stage.happened.len(),
+            spans: &stage.day.spans,
+            missed: missed(stage).map(places),
+            contestants: Summary::of(stage).contestants,
+            ended,
+        }
+    }
+}
+
+impl Board {
+    fn speed(&self) -> f64 {
+        f64::from_bits(self.speed.load(Ordering::Relaxed))
+    }
+
+    fn json(&self, from: (usize, usize)) -> String {
+        let stage = self.fleet.stage();
+        let course = Course::of(&stage, self.speed(), from, self.ended.load(Ordering::Relaxed));
+        // Numbers and names always have a JSON.
+        serde_json::to_string(&course).unwrap_or_default()
+    }
+}
+
+/// All endpoints of a demo: those of an agent, and its own.
+pub(crate) fn app(board: Board) -> Router {
+    let shown = board.shown.clone();
+    let own = Router::new()
+        .route("/demo", get(demo))
+        .route("/api/v1/demo", get(course))
+        .route("/events/demo", get(follow))
+        .route("/demo/strike/{trouble}", post(strike))
+        .route("/demo/kill", post(kill))
+        .route("/demo/speed/{speed}", post(set_speed))
+        .layer(middleware::from_fn(own_pages_only))
+        .layer(middleware::from_fn(page::guard))
+        .with_state(board);
+    serve::endpoints().with_state(shown).merge(own)
+}
+
+/// Buttons are pressed by this page alone: a browser says from where a request comes, and another site's is refused.
+async fn own_pages_only(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let foreign = headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin.as_bytes(), headers));
+    if request.method() == http::Method::POST && foreign {
+        return (StatusCode::FORBIDDEN, "only this demo's own page may do that\n").into_response();
+    }
+    next.run(request).await
+}
+
+fn is_own(origin: &[u8], headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    origin.strip_prefix(b"http://").is_some_and(|origin| origin == host)
+}
+
+async fn course(State(board): State<Board>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], board.json((0, 0))).into_response()
+}
+
+async fn follow(State(board): State<Board>) -> Response {
+    let mut from = {
+        let stage = board.fleet.stage();
+        (stage.moments.len(), stage.happened.len())
+    };
+    let shown = board.shown.clone();
+    page::follow(&shown, move |_| {
+        let news = board.json(from);
+        let stage = board.fleet.stage();
+        from = (stage.moments.len(), stage.happened.len());
+        vec![("demo", news)]
+    })
+}
+
+async fn strike(State(board): State<Board>, Path(name): Path<String>) -> Response {
+    let Some(trouble) = Trouble::ALL.into_iter().find(|trouble| trouble.name() == name) else {
+        return (StatusCode::NOT_FOUND, "there is no such button\n").into_response();
+    };
+    board.fleet.stage().strike(trouble);
+    StatusCode::NO_CONTENT.into_response()
+}
+
+async fn kill(State(board): State<Board>) -> StatusCode {
+    board.fleet.stage().kill();
+    StatusCode::NO_CONTENT
+}
+
+async fn set_speed(State(board): State<Board>, Path(speed): Path<f64>) -> Response {
+    if !(0.0..=100_000.0).contains(&speed) {
+        return (StatusCode::BAD_REQUEST, "expected 0 to 100000\n").into_response();
+    }
+    board.speed.store(speed.to_bits(), Ordering::Relaxed);
+    StatusCode::NO_CONTENT.into_response()
+}
+
+async fn demo(State(board): State<Board>) -> Html<String> {
+    let content = html! {
+        h1.hidden { "Demo" }
+        p.note {
+            "Simulated: no cluster is touched. trimtab decides with the code that runs in a cluster; HPA (CPU at 70 %) and KEDA (35 requests/s a replica) \
+             decide as Kubernetes 1.36 does. All three serve the very same requests."
+        }
+        div.controls {
+            div.clock id="clock" role="timer" aria-label="Time of the day" { "00:00:00" }
+            div role="group" aria-label="Speed" {
+                @for (name, speed) in SPEEDS { button type="button" data-speed=(speed) data-post=(format!("/demo/speed/{speed}")) { (name) } }
+            }
+            div role="group" aria-label="Break it" {
+                b { "Break it: " }
+                @for (trouble, promise) in [
+                    (Trouble::FlashCrowd, "More than twice the requests within a minute."),
+                    (Trouble::Blackout, "No metric can be read: no replica may go."),
+                    (Trouble::SlowDatabase, "The database takes three times as long: nothing is scaled out into it."),
+                    (Trouble::SlowStart, "Replicas take three times as long to start: orders come earlier."),
+                ] {
+                    button type="button" data-post=(format!("/demo/strike/{}", trouble.name())) title=(promise) { (trouble) }
+                }
+                button type="button" data-post="/demo/kill" title="Everybody loses one." { "kill a replica" }
+            }
+        }
+        (body())
+        p.command { a href=(WORKLOAD) { "trimtab's view of this workload" } " · " a href="/api/v1/demo" { "JSON" } }
+    };
+    page::whole(&board.shown, "demo", "Demo", "/events/demo", &content)
+}
+
+/// What the page and the report have in common.
+fn body() -> Markup {
+    html! {
+        div.scroll {
+            table.score {
+                thead { tr { th {} th.number scope="col" { "Missed half-minutes" } th.number scope="col" { "Replica-hours" } th.number scope="col" { "Changes" } th.number scope="col" { "Replicas +/−" } } }
+                tbody {
+                    @for name in super::fleet::CONTESTANTS {
+                        tr data-who=(name) {
+                            th scope="row" { (name) }
+                            td.number data-value="missed_windows" {} td.number data-value="replica_hours" {} td.number data-value="changes" {} td.number data-value="churn" {}
+                        }
+                    }
+                }
+            }
+        }
+        div.columns {
+            section.charts aria-label="Course" {
+                div.spans role="group" aria-label="Span" {
+                    @for (name, seconds) in [("30 m", 1_800), ("2 h", 7_200), ("6 h", 21_600), ("24 h", 86_400)] {
+                        button type="button" data-span=(seconds) { (name) }
+                    }
+                }
+                (page::chart("demand", "Demand, and what ready replicas serve, requests/s"))
+                (page::chart("replicas", "Replicas ready"))
+                (page::chart("latency", "p99, ms (cut at 2 s)"))
+                (page::chart("missed", "Missed half-minutes"))
+            }
+            section.side aria-label="What happens" {
+                section.box { h2 { "As it happens" } ol.decisions id="changes" {} }
+            }
+        }
+    }
+}
+
+/// The whole demo as one file that asks nobody for anything.
+pub(crate) fn report(stage: &Stage, summary: &Summary) -> String {
+    let course = Course::of(stage, 0.0, (0, 0), true);
+    // `<` cannot end a script inside JSON when it is written like this.
+    let data = serde_json::to_string(&course).unwrap_or_default().replace('<', "\\u003c");
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "trimtab demo, seed " (stage.seed) }
+                style { (PreEscaped(page::STYLES[0])) (PreEscaped(page::STYLES[1])) }
+            }
+            body data-page="demo" data-live="" data-zone="UTC" {
+                header.top { span.brand { "trimtab demo" } p.live id="live" { "seed " (stage.seed) } button.plain id="theme" type="button" hidden { "Dark" } }
+                main id="main" {
+                    h1 { "A simulated day: trimtab, HPA and KEDA on the same requests" }
+                    pre.small { (summary.text()) }
+                    div.clock id="clock" {}
+                    (body())
+                }
+                script type="application/json" id="data" { (PreEscaped(data)) }
+                script { (PreEscaped(page::SCRIPTS[0])) }
+                script { (PreEscaped(page::SCRIPTS[1])) }
+            }
+        }
+    };
+    let PreEscaped(text) = markup;
+    text
+}

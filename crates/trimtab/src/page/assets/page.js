@@ -1,0 +1,497 @@
+// What a page does beyond being read: draws charts, follows what changes, asks what the sliders ask. Nothing here changes anything in a
+// cluster; only the demo has buttons. Numbers are the server's, and formatted as it formats them.
+"use strict";
+(() => {
+  const body = document.body, page = body.dataset.page, zone = body.dataset.zone || undefined;
+  const $ = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  // === numbers and times ===
+  const known = (value) => value !== null && value !== undefined;
+  const number = (value) => {
+    if (!known(value)) return "?";
+    if (value >= 100 || Number.isInteger(value)) return value.toFixed(0);
+    return value >= 10 ? value.toFixed(1) : value.toFixed(2);
+  };
+  const span = (seconds) => {
+    if (!known(seconds)) return "?";
+    if (seconds < 1) return `${(1000 * seconds).toFixed(0)} ms`;
+    if (seconds < 10) return `${seconds.toFixed(1)} s`;
+    return seconds < 600 ? `${seconds.toFixed(0)} s` : `${(seconds / 60).toFixed(0)} min`;
+  };
+  const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZone: zone });
+  const dayFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23", timeZone: zone });
+  const clock = (at) => clockFormat.format(new Date(at));
+  const localize = (within) => all("time[data-at]", within).forEach((element) => {
+    const at = Number(element.dataset.at);
+    element.dateTime = new Date(at).toISOString();
+    element.title = element.dateTime;
+    element.textContent = Math.abs(Date.now() - at) < 86400000 || zone ? clock(at) : dayFormat.format(new Date(at));
+  });
+  const zoneName = $("#zone");
+  if (zoneName) zoneName.textContent = zone || Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+  // === theme ===
+  const root = document.documentElement, theme = $("#theme");
+  const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const showTheme = () => { if (theme) { theme.textContent = dark() ? "Light" : "Dark"; theme.hidden = false; } };
+  try { if (localStorage.theme) root.dataset.theme = localStorage.theme; } catch { /* a browser that keeps nothing */ }
+  showTheme();
+  theme?.addEventListener("click", () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    try { localStorage.theme = root.dataset.theme; } catch { /* as above */ }
+    showTheme();
+    redraw();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { showTheme(); redraw(); });
+  const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+
+  // === the address holds the state ===
+  const address = new URL(location.href);
+  const remember = (changes) => {
+    for (const [name, value] of Object.entries(changes)) {
+      if (value === "" || !known(value)) address.searchParams.delete(name); else address.searchParams.set(name, value);
+    }
+    history.replaceState(null, "", address);
+  };
+
+  // === what changes ===
+  const live = $("#live");
+  let source = null, heard = Date.now(), turn = 0, ended = false;
+  const showLive = () => {
+    if (!live || !body.dataset.live || ended) return;
+    const silent = (Date.now() - heard) / 1000;
+    const stale = silent > 10;
+    live.classList.toggle("stale", stale);
+    const text = turn === 0 && !stale ? "connecting" : stale ? `stale since ${clockFormat.format(new Date(heard))}` : `live, ${clock(turn)}`;
+    if (live.textContent !== text) live.textContent = text;
+  };
+  const follow = (handlers) => {
+    const path = body.dataset.live;
+    if (!path) return;
+    source?.close();
+    const query = page === "overview" ? address.search : "";
+    source = new EventSource(path + query);
+    source.addEventListener("turn", (event) => { heard = Date.now(); turn = Number(event.data); showLive(); });
+    for (const [name, handle] of Object.entries(handlers)) source.addEventListener(name, (event) => { heard = Date.now(); handle(event.data); });
+    source.onopen = () => { heard = Date.now(); handlers.opened?.(); };
+  };
+  setInterval(showLive, 1000);
+  addEventListener("pagehide", () => source?.close());
+  // Keeps what somebody has opened or is typing into.
+  const replace = (element, text) => {
+    const focused = document.activeElement?.id && element.contains(document.activeElement) ? document.activeElement : null;
+    const kept = focused && { id: focused.id, value: focused.value, at: focused.selectionStart };
+    element.innerHTML = text;
+    localize(element);
+    if (kept) {
+      const again = document.getElementById(kept.id);
+      if (again) { again.value = kept.value; again.focus(); again.setSelectionRange?.(kept.at, kept.at); }
+    }
+  };
+
+  // === charts ===
+  const charts = new Map();
+  let drawn = [];
+  const tzDate = zone === "UTC" ? (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : (seconds) => new Date(seconds * 1000);
+  const stepped = (options) => ({ paths: uPlot.paths.stepped({ align: 1 }), ...options });
+  const line = (label, ink, options = {}) => ({ label, stroke: colour(ink), width: 1.5, points: { show: false }, spanGaps: false, ...options });
+  // A mark on the base line for each x at which `of` says so; and ground behind a span.
+  const marks = (of) => (plot) => {
+    const { ctx } = plot, { top, height } = plot.bbox, size = 5 * devicePixelRatio;
+    ctx.save();
+    ctx.fillStyle = colour("miss");
+    for (const at of of()) {
+      const x = plot.valToPos(at, "x", true);
+      if (x < plot.bbox.left || x > plot.bbox.left + plot.bbox.width) continue;
+      ctx.beginPath();
+      ctx.moveTo(x - size / 1.4, top + height);
+      ctx.lineTo(x + size / 1.4, top + height);
+      ctx.lineTo(x, top + height - size * 1.3);
+      ctx.fill();
+    }
+    ctx.restore();
+  };
+  const grounds = (of) => (plot) => {
+    const { ctx } = plot, { left, top, width, height } = plot.bbox;
+    ctx.save();
+    for (const [from, until, label] of of()) {
+      const [a, b] = [plot.valToPos(from, "x", true), plot.valToPos(until, "x", true)].map((x) => Math.min(Math.max(x, left), left + width));
+      if (b <= a) continue;
+      ctx.fillStyle = colour("shade");
+      ctx.fillRect(a, top, b - a, height);
+      if (label && b - a > 30 * devicePixelRatio) {
+        ctx.fillStyle = colour("muted");
+        ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+        ctx.fillText(label, a + 4 * devicePixelRatio, top + 13 * devicePixelRatio, b - a - 6 * devicePixelRatio);
+      }
+    }
+    ctx.restore();
+  };
+  const hourFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone });
+  const axes = (format, splits) => {
+    const common = { stroke: colour("muted"), grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("grid"), width: 1 }, font: "12px system-ui, sans-serif" };
+    return [
+      { ...common, size: 34, space: 70, values: (_, values) => values.map((at) => hourFormat.format(new Date(1000 * at))) },
+      { ...common, size: 56, values: (_, values) => values.map((value) => known(value) ? format(value) : ""), ...(splits ? { splits: () => splits } : {}) },
+    ];
+  };
+  const make = (name, { series, bands, data, format = number, height, range, before, after, splits }) => {
+    const figure = $(`[data-chart="${name}"]`), plot = $(".plot", figure);
+    const old = charts.get(name);
+    if (old) { old.destroy(); plot.textContent = ""; }
+    const narrow = innerWidth < 900;
+    const options = {
+      width: Math.max(280, plot.clientWidth), height: narrow ? Math.min(height, 200) : height, tzDate,
+      cursor: { sync: { key: "time" }, drag: { x: true, y: false } },
+      legend: { live: true },
+      scales: { x: { time: true, range: range && (() => range()) }, y: { range: (_, least, most) => [0, Math.max(most * 1.08, 1e-9) || 1] } },
+      axes: axes(format, splits), bands,
+      series: [{ value: (_, at) => at ? clock(1000 * at) : "–" }, ...series.map((one) => ({ value: (_, value) => known(value) ? format(value) : "–", ...one }))],
+      hooks: { drawClear: before ? [before] : [], draw: after ? [after] : [] },
+    };
+    const chart = new uPlot(options, data, plot);
+    charts.set(name, chart);
+    plot.onkeydown = (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const at = Math.min(Math.max((chart.cursor.idx ?? chart.data[0].length) + step, 0), chart.data[0].length - 1);
+      chart.setCursor({ left: chart.valToPos(chart.data[0][at], "x"), top: 10 });
+    };
+    return chart;
+  };
+  const table = (name, data, labels, format) => {
+    const figure = $(`[data-chart="${name}"]`), details = $("details", figure);
+    const fill = () => {
+      if (!details.open) return;
+      const size = Math.max(1, Math.ceil(data[0].length / 60));
+      const head = `<thead><tr><th scope="col">Time</th>${labels.map((label) => `<th scope="col" class="number">${label}</th>`).join("")}</tr></thead>`;
+      const rows = data[0].map((at, place) => [at, place]).filter(([, place]) => (data[0].length - 1 - place) % size === 0).reverse();
+      $("table", details).innerHTML = head + "<tbody>" + rows.map(([at, place]) =>
+        `<tr><th scope="row">${clock(1000 * at)}</th>${labels.map((_, column) => `<td class="number">${known(data[column + 1][place]) ? format(data[column + 1][place]) : "?"}</td>`).join("")}</tr>`).join("") + "</tbody>";
+    };
+    details.ontoggle = fill;
+    fill();
+  };
+  const says = (name, text) => { const element = $(`[data-chart="${name}"] .says`); if (element.textContent !== text) element.textContent = text; };
+  const redraw = () => drawn.forEach((draw) => draw());
+  let resized = 0;
+  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(redraw, 150); });
+  const runs = (at, is) => {
+    const found = [];
+    at.forEach((when, place) => {
+      if (!is(place)) return;
+      const next = at[place + 1] ?? when;
+      const last = found[found.length - 1];
+      if (last && last[1] >= when) last[1] = next; else found.push([when, next]);
+    });
+    return found;
+  };
+
+  // === the overview ===
+  const overview = () => {
+    const rows = $("#rows");
+    const handlers = { rows: (text) => replace(rows, text) };
+    let typed = 0;
+    rows.addEventListener("input", (event) => {
+      if (event.target.id !== "q") return;
+      clearTimeout(typed);
+      typed = setTimeout(() => { remember({ q: event.target.value, page: "" }); follow(handlers); }, 150);
+    });
+    rows.addEventListener("submit", (event) => event.preventDefault());
+    rows.addEventListener("click", (event) => {
+      const link = event.target.closest("thead a, .pages a");
+      if (!link || event.metaKey || event.ctrlKey) return;
+      event.preventDefault();
+      const to = new URL(link.href);
+      remember({ q: to.searchParams.get("q"), sort: to.searchParams.get("sort"), page: to.searchParams.get("page") });
+      follow(handlers);
+    });
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "/" && document.activeElement?.tagName !== "INPUT") { event.preventDefault(); $("#q")?.focus(); }
+    });
+    follow(handlers);
+  };
+
+  // === a workload ===
+  const workload = () => {
+    const name = $("#what-if")?.dataset.workload ?? decodeURIComponent(location.pathname.slice(3));
+    let seconds = Number(address.searchParams.get("span")) || 7200, course = null, asked = 0;
+    const at = () => Number(address.searchParams.get("t")) || null;
+    const column = (of) => course.points.map(of);
+    const draw = () => {
+      if (!course) return;
+      const x = column((point) => point.at / 1000), end = course.until / 1000, ahead = Math.max(0.25 * seconds / 0.75, 60);
+      const range = () => [end - seconds, end + Math.min(ahead, seconds / 3)];
+      const last = course.points[course.points.length - 1];
+      const demand = column((point) => point.demand);
+      const capacity = (of) => column((point) => known(point.per_replica) ? point.per_replica * of(point) : null);
+      const have = capacity((point) => point.ready), would = capacity((point) => point.decided);
+      // What was said of later moments is drawn at those.
+      const then = $("#then").checked, shift = then ? course.points.map((point) => point.at / 1000 + point.ahead) : null;
+      const future = last && !then ? [[last.at / 1000, last.demand, last.demand], [last.at / 1000 + last.ahead, last.median, last.upper]] : [];
+      const times = [...new Set([...x, ...(shift ?? []), ...future.map(([when]) => when)])].sort((a, b) => a - b);
+      const place = new Map(x.map((when, index) => [when, index]));
+      const spread = (values) => times.map((when) => place.has(when) ? values[place.get(when)] : (when > x[x.length - 1] ? null : undefined));
+      const fore = (of, index) => {
+        const map = new Map(shift ? shift.map((when, number) => [when, of(course.points[number])]) : future.map((entry) => [entry[0], entry[index]]));
+        return times.map((when) => map.has(when) ? map.get(when) : undefined);
+      };
+      const missed = () => column((point) => point).filter((point) => known(point.latency) && point.latency > point.target).map((point) => point.at / 1000);
+      const dark = () => [...runs(x, (index) => !known(demand[index])).map(([from, until]) => [from, until, "no data"]),
+        ...(at() ? [[at() / 1000 - seconds / 600, at() / 1000 + seconds / 600, ""]] : [])];
+      const upper = fore((point) => point.upper, 2), median = fore((point) => point.median, 1);
+      const data = [times, spread(demand), spread(have), spread(would), upper, median];
+      const own = /committed|own/.test($("#facts h1")?.textContent ?? "");
+      make("demand", {
+        data, height: 250, range, before: grounds(dark), after: marks(missed),
+        series: [line("demand", "ink", { width: 2 }), stepped(line("capacity ready", "ink", { width: 1 })), stepped(line("capacity decided", "blue", own ? {} : { dash: [6, 4] })),
+          line("9 of 10 below", "blue", { width: 1, dash: [2, 3], spanGaps: true }), line("median ahead", "blue", { spanGaps: true })],
+        bands: [{ series: [4, 5], fill: colour("band") }],
+      });
+      const ready = column((point) => point.ready), wanted = column((point) => point.desired), decided = column((point) => point.decided);
+      make("replicas", {
+        data: [x, ready, wanted, decided, column((point) => point.min), column((point) => point.max)], height: 170, range, format: (value) => value.toFixed(0), before: grounds(dark),
+        series: [stepped(line("ready", "ink", { width: 2 })), stepped(line("asked for", "ochre")), stepped(line("trimtab decides", "blue", own ? {} : { dash: [6, 4] })),
+          line("min", "limit", { width: 1, dash: [4, 4] }), line("max", "limit", { width: 1, dash: [4, 4] })],
+      });
+      const ms = (of) => column((point) => known(of(point)) ? 1000 * of(point) : null);
+      make("latency", { data: [x, ms((point) => point.latency), ms((point) => point.target)], height: 170, range, before: grounds(dark), after: marks(missed),
+        series: [line("p99", "ink", { width: 2 }), line("target", "limit", { width: 1, dash: [4, 4] })] });
+      let [asks, decides] = [0, 0];
+      const sums = [[], []];
+      course.points.forEach((point, index) => {
+        const hours = index ? Math.min(point.at - course.points[index - 1].at, 60000) / 3600000 : 0;
+        asks += hours * (course.points[index - 1]?.desired ?? 0); decides += hours * (course.points[index - 1]?.decided ?? 0);
+        sums[0].push(asks); sums[1].push(decides);
+      });
+      make("hours", { data: [x, ...sums], height: 150, range, series: [line("asked for", "ochre"), line("trimtab decides", "blue", { dash: [6, 4] })] });
+      table("demand", [x, demand, have, would], ["demand/s", "capacity ready/s", "capacity decided/s"], number);
+      table("replicas", [x, ready, wanted, decided], ["ready", "asked for", "decided"], (value) => value.toFixed(0));
+      table("latency", [x, ms((point) => point.latency), ms((point) => point.target)], ["p99 ms", "target ms"], number);
+      table("hours", [x, ...sums], ["asked for", "decided"], number);
+      if (last) {
+        says("demand", known(last.demand) ? `${number(last.demand)}/s now; 9 of 10 below ${number(last.upper)}/s in ${span(last.ahead)}; ready replicas serve ${number(have[have.length - 1])}/s` : "Demand is not known.");
+        says("replicas", `${last.ready} ready, ${last.starting} starting, ${last.desired} asked for, ${last.decided} decided; ${last.min} to ${last.max} allowed`);
+        says("latency", `${span(last.latency)} of ${span(last.target)}; ${budget()}`);
+        says("hours", `${number(course.replica_hours)} asked for, ${number(course.decided_hours)} decided, in the span`);
+      }
+      const covered = $("#covered");
+      covered.textContent = known(course.covered) ? `In this span it stayed below in ${(100 * course.covered).toFixed(0)} of 100.` : "";
+    };
+    const budget = () => {
+      const share = course.missed / Math.max(1, course.windows), allowed = course.allowed || 0;
+      const left = allowed > 0 ? ` of ${(100 * allowed).toFixed(2)} % allowed, ${Math.round(100 * (1 - share / allowed))} % of the budget left` : "";
+      return `${course.missed} of ${course.windows} half-minutes above (${(100 * share).toFixed(2)} %${left})`;
+    };
+    const changes = () => {
+      const list = $("#changes"), open = new Set(all("details[open]", list).map((element) => element.dataset.at));
+      if (list.matches(":hover") && list.children.length && open.size) return;
+      list.replaceChildren(...course.changes.slice(0, 100).map((change) => {
+        const item = document.createElement("li"), details = document.createElement("details"), summary = document.createElement("summary");
+        const when = document.createElement("span");
+        when.className = "when"; when.textContent = clock(change.at); when.title = new Date(change.at).toISOString();
+        const sign = { ScaleOut: "▲", ScaleDown: "▼", MoveToCheaperNode: "◆" }[change.verb] ?? "·";
+        summary.append(when, `${sign} ${change.verb === "Hold" ? `Hold at ${change.to}` : `${change.verb} ${change.from} → ${change.to}`}: ${change.because}`);
+        details.dataset.at = change.at; details.open = open.has(String(change.at));
+        details.append(summary);
+        details.addEventListener("toggle", () => opened(details, change.at));
+        if (details.open) opened(details, change.at);
+        item.append(details);
+        return item;
+      }));
+    };
+    const opened = async (details, when) => {
+      if (!details.open || $("pre", details)) return;
+      const text = document.createElement("pre"), link = document.createElement("a");
+      details.append(text, link);
+      link.href = `/w/${name}?t=${when}`; link.textContent = "Link to this moment";
+      const answer = await fetch(`/api/v1/explain/${name}?t=${when}`);
+      text.textContent = await answer.text();
+    };
+    const load = async () => {
+      const order = ++asked, until = at();
+      const query = until ? `from=${until - 750 * seconds}&until=${until + 250 * seconds}` : turn ? `from=${turn - 1000 * seconds}&until=${turn}` : `from=0`;
+      if (!course) says("demand", "Reading the journal …");
+      const answer = await fetch(`/api/v1/series/${name}?${query}`);
+      if (order !== asked) return;
+      if (!answer.ok) { says("demand", (await answer.text()).trim()); return; }
+      const read = await answer.json();
+      // Without a turn yet, what there is at most.
+      course = read;
+      if (!until && !turn) course.until = read.points.length ? read.points[read.points.length - 1].at : read.until;
+      draw(); changes();
+    };
+    const press = () => all(".spans button").forEach((button) => button.setAttribute("aria-pressed", String(Number(button.dataset.span) === seconds)));
+    all(".spans button").forEach((button) => button.addEventListener("click", () => { seconds = Number(button.dataset.span); remember({ span: seconds }); press(); load(); }));
+    $("#then").checked = address.searchParams.get("then") === "1";
+    $("#then").addEventListener("change", (event) => { remember({ then: event.target.checked ? 1 : "" }); draw(); });
+    press();
+    drawn.push(draw);
+    let loading = false;
+    // One question at a time: an answer that is slower than turns must not be overtaken by the next question for ever.
+    const started = async () => { if (course || loading) return; loading = true; await load(); loading = false; };
+    follow({
+      facts: (text) => replace($("#facts"), text),
+      point: (text) => {
+        if (!course || document.hidden) return;
+        const point = JSON.parse(text), before = course.points[course.points.length - 1];
+        if (before && point.at <= before.at) return;
+        course.points.push(point);
+        course.until = point.at; course.from = point.at - 1000 * seconds;
+        while (course.points.length && course.points[0].at < course.from) course.points.shift();
+        if (!before || before.verb !== point.verb || before.decided !== point.decided || before.code !== point.code) {
+          course.changes.unshift({ at: point.at, verb: point.verb, from: point.desired, to: point.decided, because: point.because });
+          changes();
+        }
+        draw();
+      },
+      turn: started,
+    });
+    if (!body.dataset.live) load(); else setTimeout(started, 1500);
+    // The sums over the span, and what the thinning leaves, come from the journal again now and then.
+    setInterval(() => { if (body.dataset.live && !document.hidden) load(); }, 15000);
+    whatIf(name, () => ({ from: course?.from, until: course?.until }));
+  };
+
+  const whatIf = (name, during) => {
+    const form = $("#what-if form");
+    if (!form) return;
+    const note = $("#what-if-says");
+    const show = () => all("input", form).forEach((input) => { input.nextElementSibling.textContent = input.value + input.nextElementSibling.dataset.unit; });
+    let timer = 0, order = 0;
+    const ask = async () => {
+      const mine = ++order, query = new URLSearchParams(new FormData(form)), span = during();
+      if (known(span.from)) { query.set("from", span.from); query.set("until", span.until); }
+      note.textContent = "Playing the recorded demand again …";
+      const answer = await fetch(`/api/v1/what-if/${name}?${query}`);
+      if (mine !== order) return;
+      if (!answer.ok) { note.textContent = (await answer.text()).trim(); return; }
+      const said = await answer.json();
+      for (const row of all("#what-if tbody tr")) {
+        const [now, then, difference] = all("td", row), of = (side) => side[row.dataset.row];
+        now.textContent = number(of(said.as_is)); then.textContent = number(of(said.then));
+        const more = of(said.then) - of(said.as_is);
+        difference.textContent = Math.abs(more) < 1e-9 ? "none" : (more > 0 ? "+" : "−") + number(Math.abs(more));
+      }
+      note.textContent = `Simulated: ${number(said.hours)} h of recorded demand, ${said.then.windows} half-minutes, the same requests for both.`;
+    };
+    for (const name of ["min", "max", "slo_ms", "startup_s"]) {
+      const input = form.elements[name];
+      if (address.searchParams.has(name)) input.value = address.searchParams.get(name);
+    }
+    show();
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", () => {
+      show();
+      remember(Object.fromEntries(new FormData(form)));
+      clearTimeout(timer);
+      timer = setTimeout(ask, 200);
+    });
+    if (address.searchParams.has("min")) setTimeout(ask, 1000);
+  };
+
+  // === the demo ===
+  const demo = () => {
+    const who = ["trimtab", "HPA", "KEDA"], ink = ["blue", "ochre", "limit"], dash = [undefined, undefined, [5, 4]];
+    let seconds = Number(address.searchParams.get("span")) || 7200, course = null;
+    const draw = () => {
+      if (!course) return;
+      const from = course.at / 1000 - seconds;
+      const moments = course.moments.filter((moment) => moment.at / 1000 >= from - 60);
+      const x = moments.map((moment) => moment.at / 1000);
+      const range = () => [from, course.at / 1000 + seconds / 40];
+      const before = grounds(() => course.spans.map((span) => [span.from / 1000, Math.min(span.until, course.at) / 1000, span.what.replace("-", " ")]));
+      const side = (of) => who.map((_, place) => moments.map((moment) => of(moment.sides[place])));
+      const rate = moments.map((moment) => moment.rate), ready = side((one) => one.ready), wanted = side((one) => one.wanted);
+      const lines = (values, options = {}) => who.map((name, place) => line(name, ink[place], { dash: dash[place], ...options }));
+      make("demand", { data: [x, rate, ...ready.map((values) => values.map((value) => value * course.per_replica))], height: 250, range, before,
+        series: [line("demand", "ink", { width: 2 }), ...lines().map((one) => stepped({ ...one, label: `${one.label} serves` }))] });
+      make("replicas", { data: [x, ...ready, wanted[0]], height: 170, range, before, format: (value) => value.toFixed(0),
+        series: [...lines().map(stepped), stepped(line("trimtab wants", "blue", { width: 1, dash: [2, 3] }))] });
+      // By the end of its half-minute.
+      const late = (place) => new Set(course.missed[place].map((window) => course.begins / 1000 + 30 * (window + 1)));
+      const p99 = side((one) => known(one.p99) ? Math.min(1000 * one.p99, 2000) : null);
+      make("latency", { data: [x, ...p99, moments.map(() => 200)], height: 190, range, before, series: [...lines({ width: 1.5 }), line("target", "limit", { width: 1, dash: [4, 4] })] });
+      make("missed", { data: [x, ...who.map((_, place) => { const set = late(place); return x.map((at) => set.has(at) ? 3 - place : null); })], height: 110, range, before,
+        splits: [1, 2, 3], format: (value) => ({ 1: "KEDA", 2: "HPA", 3: "trimtab" })[value] ?? "",
+        series: who.map((name, place) => ({ ...line(name, ink[place]), paths: () => null, points: { show: true, size: 7, fill: colour(ink[place]), stroke: colour(ink[place]) }, value: (_, value) => known(value) ? "missed" : "–" })) });
+      table("demand", [x, rate, ...ready], ["demand/s", ...who.map((name) => `${name} ready`)], number);
+      table("replicas", [x, ...ready], who, number);
+      table("latency", [x, ...p99], who, number);
+      table("missed", [x, ...who.map((_, place) => { const set = late(place); return x.map((at) => set.has(at) ? 1 : 0); })], who, number);
+      const last = moments[moments.length - 1];
+      if (!last) return;
+      says("demand", `${number(last.rate)}/s arrive; ready: ${who.map((name, place) => `${name} ${last.sides[place].ready}`).join(", ")}`);
+      says("replicas", `replica-hours: ${who.map((name, place) => `${name} ${number(last.sides[place].hours)}`).join(", ")}`);
+      says("latency", who.map((name, place) => `${name} ${span(last.sides[place].p99)}`).join(", "));
+      says("missed", `so far: ${who.map((name, place) => `${name} ${course.missed[place].length}`).join(", ")}`);
+    };
+    const list = $("#changes");
+    const tell = (events) => {
+      for (const event of events) {
+        const item = document.createElement("li"), when = document.createElement("span"), name = document.createElement("span");
+        item.dataset.who = event.who;
+        when.className = "when"; when.textContent = clock(event.at);
+        name.className = "who"; name.textContent = event.who;
+        item.append(when, name, event.who === "trimtab" && !kept ? Object.assign(document.createElement("a"), { href: `/w/shop/deployment/checkout?t=${event.at}`, textContent: event.what }) : event.what);
+        list.prepend(item);
+      }
+      while (list.children.length > 200) list.lastChild.remove();
+    };
+    // A report has its data in it, and nobody to ask.
+    const kept = $("#data");
+    const load = async () => {
+      if (kept) {
+        course = JSON.parse(kept.textContent);
+        seconds = Math.min(86400, (course.at - course.begins) / 1000);
+      } else {
+        const answer = await fetch("/api/v1/demo");
+        if (!answer.ok) return;
+        course = await answer.json();
+      }
+      list.replaceChildren();
+      tell(course.happened.slice(-200));
+      show(); draw();
+    };
+    const show = () => {
+      $("#clock").textContent = clock(course.at);
+      all(".score tbody tr").forEach((row, place) => {
+        const one = course.contestants[place];
+        for (const cell of all("[data-value]", row)) {
+          const value = one[cell.dataset.value];
+          cell.textContent = cell.dataset.value === "missed_windows" ? `${value} of ${one.windows}` : number(value);
+        }
+      });
+      all("[data-speed]").forEach((button) => button.setAttribute("aria-pressed", String(Number(button.dataset.speed) === course.speed)));
+    };
+    const press = () => all(".spans button").forEach((button) => button.setAttribute("aria-pressed", String(Number(button.dataset.span) === seconds)));
+    all(".spans button").forEach((button) => button.addEventListener("click", () => { seconds = Number(button.dataset.span); remember({ span: seconds }); press(); draw(); }));
+    press();
+    drawn.push(draw);
+    if (kept) { load().then(press); return; }
+    all("[data-post]").forEach((button) => button.addEventListener("click", async () => { await fetch(button.dataset.post, { method: "POST" }); }));
+    follow({
+      opened: load,
+      demo: (text) => {
+        if (!course) return;
+        const news = JSON.parse(text);
+        const after = course.moments.length ? course.moments[course.moments.length - 1].at : 0;
+        course.moments.push(...news.moments.filter((moment) => moment.at > after));
+        // What was not heard is asked for.
+        if (news.moments.length && after && news.moments[0].at > after + 30000) { load(); return; }
+        tell(news.happened.slice(Math.max(0, course.told - news.first)));
+        Object.assign(course, { at: news.at, spans: news.spans, missed: news.missed, contestants: news.contestants, speed: news.speed, told: news.first + news.happened.length });
+        show();
+        if (!document.hidden) draw();
+        if (news.ended) { ended = true; source.close(); live.textContent = "the day is over"; }
+      },
+    });
+  };
+
+  localize(document);
+  const pages = { overview, workload, demo, agents: () => follow({ facts: (text) => replace($("#facts"), text) }) };
+  pages[page]?.();
+  showLive();
+})();

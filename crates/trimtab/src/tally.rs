@@ -1,0 +1,131 @@
+//! The last hour of a workload in figures: half-minutes that were missed, and replicas that were paid for.
+//!
+//! Bounded: one entry for each half-minute. A half-minute is missed where the latency was above its target at any look in it.
+
+use crate::report::Hour;
+use std::collections::VecDeque;
+use trimtab_core::demand::Demand;
+use trimtab_core::unit::{Seconds, Timestamp, Windows};
+use trimtab_core::{Decision, Policy, Snapshot};
+
+/// Half-minutes that are kept.
+const KEPT: usize = 120;
+const HALF_MINUTE: Seconds = Seconds::whole(30);
+/// A decision stands for at most so long: nobody knows what was between two that are further apart.
+const STANDS: Seconds = Seconds::whole(60);
+
+/// The last hour.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    windows: VecDeque<Window>,
+    last: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    number: Windows,
+    known: bool,
+    missed: bool,
+    blind: bool,
+    seen: f64,
+    asked: f64,
+    decided: f64,
+}
+
+impl Tally {
+    /// Takes a decision in.
+    pub(crate) fn note(&mut self, policy: &Policy, snapshot: &Snapshot, decision: &Decision) {
+        let at = snapshot.at;
+        let since = self.last.replace(at).map_or(Seconds::ZERO, |last| at.since(last).min(STANDS)).get() / 3600.0;
+        let number = at.window(HALF_MINUTE);
+        if self.windows.back().is_none_or(|last| last.number != number) {
+            let none =
+                Window { number, known: false, missed: false, blind: false, seen: 0.0, asked: 0.0, decided: 0.0 };
+            self.windows.push_back(none);
+        }
+        if self.windows.len() > KEPT {
+            self.windows.pop_front();
+        }
+        let Some(now) = self.windows.back_mut() else { return };
+        let latency = snapshot.latency.fresh();
+        now.known |= latency.is_some();
+        now.missed |= latency.is_some_and(|latency| latency > policy.objective.latency);
+        now.blind |= !matches!(decision.demand, Demand::Known { .. });
+        now.seen += since;
+        now.asked += f64::from(snapshot.fleet.desired.0) * since;
+        now.decided += f64::from(decision.to.0) * since;
+    }
+
+    /// The hour before `at`.
+    pub(crate) fn hour(&self, at: Timestamp) -> Hour {
+        let first = at.window(HALF_MINUTE).0 - i64::try_from(KEPT).unwrap_or(i64::MAX);
+        let mut hour = Hour::default();
+        for one in self.windows.iter().filter(|one| one.number.0 > first) {
+            hour.windows += u32::from(one.known);
+            hour.missed += u32::from(one.missed);
+            hour.blind += u32::from(one.blind);
+            hour.replica_hours += one.asked;
+            hour.decided_hours += one.decided;
+            hour.seen += one.seen;
+        }
+        hour
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use trimtab_core::policy::{Bounds, Capacity, Objective};
+    use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample};
+    use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond};
+    use trimtab_core::{State, decide};
+
+    #[test]
+    fn an_hour_counts_what_was_missed_in_it_and_no_more() {
+        let policy = Policy {
+            replicas: Bounds::new(Replicas(1), Replicas(9)).unwrap(),
+            objective: Objective {
+                latency: Seconds::milliseconds(200),
+                misses: Ratio::percent(1),
+                window: Objective::WINDOW,
+            },
+            capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
+            protect: Vec::new(),
+            stabilization: Seconds::ZERO,
+            events: Vec::new(),
+            ramp: None,
+        };
+        let (mut tally, mut state) = (Tally::default(), State::default());
+        // Two hours; one look in ten seconds; in the second hour, ten minutes are slow.
+        for look in 1..=720 {
+            let slow = (400..460).contains(&look);
+            let value = Seconds::milliseconds(if slow { 300 } else { 100 });
+            let fleet = Fleet {
+                desired: Replicas(4),
+                ready: Replicas(4),
+                starting: Replicas(0),
+                stuck: Replicas(0),
+                startup: None,
+                rolling_out: false,
+            };
+            let snapshot = Snapshot {
+                at: Timestamp(look * 10_000),
+                demand: Reading::Missing(Absence::Unreachable),
+                capacity: Reading::Missing(Absence::NotConfigured),
+                latency: Reading::Fresh(Sample { value, age: None, coverage: Coverage::Unmeasured }),
+                utilization: Reading::Missing(Absence::NotConfigured),
+                foretold: Vec::new(),
+                protected: BTreeMap::new(),
+                fleet,
+            };
+            let decision = decide(&policy, &mut state, &snapshot);
+            tally.note(&policy, &snapshot, &decision);
+        }
+        let hour = tally.hour(Timestamp(7_200_000));
+        assert_eq!((hour.windows, hour.blind), (120, 120));
+        assert!((20..=22).contains(&hour.missed), "{hour:?}");
+        assert!((hour.replica_hours - 4.0).abs() < 0.05 && (hour.seen - 1.0).abs() < 0.01, "{hour:?}");
+        assert_eq!(tally.hour(Timestamp(7_200_000 + 7_200_000)), Hour::default(), "what is old is no part of it");
+    }
+}

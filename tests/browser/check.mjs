@@ -1,0 +1,137 @@
+// node check.mjs URL: the pages of a running `trimtab demo` in a real browser. Fails with what is wrong.
+import assert from "node:assert/strict";
+import { browse, FORMS } from "./browser.mjs";
+
+const base = process.argv[2];
+const NAME = "shop/deployment/checkout";
+const json = async (path) => (await fetch(base + path)).json();
+const post = (path, headers = {}) => fetch(base + path, { method: "POST", headers });
+const number = (value) => value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
+const steps = [];
+const step = async (name, work) => { try { await work(); steps.push(name); } catch (error) { error.message = `${name}: ${error.message}`; throw error; } };
+const eventually = async (name, is) => {
+  const until = Date.now() + 30_000;
+  let last;
+  while (Date.now() < until) {
+    try { if (await is()) return; last = undefined; } catch (error) { last = error; }
+    await new Promise((wake) => setTimeout(wake, 100));
+  }
+  throw last ?? new Error(`${name}: not within 30 s`);
+};
+
+await browse(base, async (open) => {
+  await step("the demo's page lives", async () => {
+    const page = await open("/demo");
+    const clock = () => page.textContent("#clock");
+    const before = await clock();
+    await eventually("the clock moves", async () => (await clock()) !== before);
+    await eventually("four charts are drawn", async () => (await page.locator(".chart canvas").count()) === 4);
+    await page.click("[data-post='/demo/strike/flash-crowd']");
+    await eventually("a button begins something", async () => (await json("/api/v1/demo")).spans.length === 4);
+    await eventually("and it is told", async () => /flash crowd/.test(await page.textContent("#changes")));
+    await page.click("text=Pause");
+    await eventually("it is paused", async () => (await json("/api/v1/demo")).speed === 0);
+    const at = (await json("/api/v1/demo")).at;
+    await eventually("the page shows the paused moment", async () => {
+      const course = await json("/api/v1/demo");
+      assert.equal(course.at, at, "nothing moves while it is paused");
+      return (await clock()) === new Date(at).toISOString().slice(11, 19);
+    });
+    const course = await json("/api/v1/demo");
+    for (const one of course.contestants) {
+      const cell = (name) => page.textContent(`.score tr[data-who="${one.name}"] [data-value="${name}"]`);
+      assert.equal(await cell("missed_windows"), `${one.missed_windows} of ${one.windows}`);
+      assert.equal(await cell("replica_hours"), number(one.replica_hours));
+      assert.equal(await cell("changes"), number(one.changes));
+    }
+  });
+
+  await step("the overview says what the API says", async () => {
+    const page = await open("/");
+    const { rows: [row] } = await json("/api/v1/overview");
+    const cell = (name) => page.textContent(`tr[data-workload="${NAME}"] [data-value="${name}"]`);
+    assert.equal(await cell("ready"), String(row.ready));
+    assert.equal(await cell("decided"), String(row.decided));
+    assert.equal(await cell("demand"), `${number(row.demand)}/s`);
+    assert.ok((await cell("missed")).startsWith(String(row.missed)));
+    await page.keyboard.press("/");
+    await page.keyboard.type("nothing like it");
+    await eventually("the filter answers", async () => (await page.locator(".empty").count()) === 1);
+    assert.match(page.url(), /q=nothing/, "the address holds the filter");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "q", "typing goes on");
+    await page.goto(`${base}/?q=checkout&sort=-demand`);
+    assert.equal(await page.getAttribute("th:has-text('Demand')", "aria-sort"), "descending");
+    await page.click("th a:has-text('Ready')");
+    await eventually("sorting is in the address", async () => /sort=ready/.test(page.url()));
+  });
+
+  await step("a workload's page says what explain says", async () => {
+    const page = await open(`/w/${NAME}`);
+    const explained = await (await fetch(`${base}/api/v1/explain/${NAME}`)).text();
+    assert.equal(await page.textContent("[data-value=headline]"), explained.split("\n")[0]);
+    await eventually("four charts are drawn", async () => (await page.locator(".chart canvas").count()) === 4);
+    for (const name of ["demand", "replicas", "latency", "hours"]) {
+      assert.ok((await page.textContent(`[data-chart=${name}] .says`)).length > 10, `${name} is also a sentence`);
+    }
+    await page.click("[data-chart=demand] summary");
+    assert.ok((await page.locator("[data-chart=demand] tbody tr").count()) > 5, "and a table");
+    const series = await json(`/api/v1/series/${NAME}`);
+    const last = series.points.at(-1);
+    assert.ok((await page.textContent("[data-chart=demand] .says")).startsWith(`${number(last.demand)}/s now`));
+    const change = page.locator("#changes details").first();
+    await change.locator("summary").click();
+    const text = change.locator("pre");
+    await eventually("a decision opens", async () => (await text.textContent()).includes("Because"));
+    const when = await change.getAttribute("data-at");
+    assert.equal(await text.textContent(), await (await fetch(`${base}/api/v1/explain/${NAME}?t=${when}`)).text());
+    await page.click("[data-span='3600']");
+    assert.match(page.url(), /span=/);
+    const past = await open(`/w/${NAME}?t=${when}`);
+    assert.match(await past.textContent(".past"), /As it was/);
+  });
+
+  await step("sliders answer", async () => {
+    const page = await open(`/w/${NAME}`);
+    await eventually("the course is there", async () => (await page.locator(".chart canvas").count()) === 4);
+    const answered = page.waitForResponse((response) => response.url().includes("/what-if/") && response.ok(), { timeout: 60_000 });
+    await page.focus("#max");
+    await page.evaluate(() => { const max = document.querySelector("#max"); max.value = "3"; max.dispatchEvent(new Event("input", { bubbles: true })); });
+    const said = await (await answered).json();
+    assert.equal(said.asked.max, 3);
+    await eventually("the answer is shown", async () => (await page.textContent("tr[data-row=replica_hours] td:nth-of-type(2)")) === number(said.then.replica_hours));
+    assert.equal(await page.textContent("tr[data-row=missed] td:nth-of-type(1)"), number(said.as_is.missed));
+    assert.ok(said.then.most <= 3 && said.then.replica_hours < said.as_is.replica_hours, JSON.stringify(said));
+    assert.match(page.url(), /max=3/, "the address holds the sliders");
+  });
+
+  await step("agents, themes and narrow screens", async () => {
+    const page = await open("/agents", FORMS.narrow);
+    assert.match(await page.textContent("main"), /this agent holds the Lease/);
+    await page.click("#theme");
+    assert.equal(await page.getAttribute("html", "data-theme"), "dark");
+    for (const path of ["/demo", "/", `/w/${NAME}`, "/agents"]) {
+      const narrow = await open(path, FORMS.narrow);
+      const wide = await narrow.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(wide <= 1, `${path} is ${wide} px too wide for a phone`);
+    }
+  });
+
+  await step("nothing can be changed from elsewhere", async () => {
+    assert.equal((await post("/demo/kill", { origin: "http://elsewhere.example" })).status, 403);
+    for (const path of ["/", "/agents", "/api/v1/report", "/api/v1/overview", `/w/${NAME}`]) {
+      assert.equal((await post(path)).status, 405, `${path} is read-only`);
+    }
+    const { headers } = await fetch(`${base}/`);
+    assert.match(headers.get("content-security-policy"), /default-src 'none'/);
+  });
+
+  await step("what changes arrives without a reload", async () => {
+    const page = await open("/");
+    const live = () => page.textContent("#live");
+    await eventually("it is live", async () => /^live/.test(await live()));
+    const before = await live();
+    await post("/demo/speed/216");
+    await eventually("a later turn is shown", async () => (await live()) !== before && /^live/.test(await live()));
+  });
+});
+console.log(`${steps.length} steps: ${steps.join("; ")}`);
