@@ -143,7 +143,7 @@ fn channels(agent: &str, counters: &Counters, settings: &cli::Run) -> (Senders, 
     let (sights, seen) = channel::channel(Arc::default());
     let (turned, turns) = channel::channel(Instant::now());
     let (ready, readiness) = channel::channel(Err("the first round has not ended yet".to_owned()));
-    let registry = Arc::new(metrics::registry(counters, reports.clone()));
+    let registry = Arc::new(metrics::registry(counters, reports.clone(), seen.clone()));
     let shown = Shown {
         report: reports,
         sights: seen,

@@ -13,9 +13,19 @@ pub use demo::{Demo, Speed};
 mod bench;
 mod demo;
 
+/// `trimtab --help`, at its end.
+const EXAMPLES: &str = "Examples:
+  trimtab demo                               a day in five minutes, on a live page; needs no cluster
+  trimtab run --prometheus-url http://localhost:9090 --policy policy.yaml
+  trimtab status                             all workloads; trimtab top for the same, live
+  trimtab explain shop/checkout              why it has as many replicas as it has
+  trimtab explain shop/checkout --at 5m      why it had
+
+Exit codes: 0 done; 1 the answer is no; 2 wrong usage; 3 could not be done; 4 no such object; 130 interrupted";
+
 /// Decides replicas of Kubernetes workloads ahead of demand, and shows its reasons.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "trimtab", version, max_term_width = 100, propagate_version = true, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -48,6 +58,8 @@ pub enum Command {
     Run(Box<Run>),
     /// List all workloads: what they have, what they should have, and why
     Status(Status),
+    /// All workloads in the terminal, live, and one of them in full
+    Top(Top),
     /// Explain one workload's decision: inputs with their ages, every step, what bound the answer, what it waits for
     Explain(Explain),
     /// Decide a journal again; no difference means the same bytes
@@ -67,6 +79,17 @@ pub enum Command {
     Import(Import),
     /// Print the JSON Schema of policies
     Schema,
+    /// Print completions for a shell, such as `trimtab completions bash > /etc/bash_completion.d/trimtab`
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command
+    Man {
+        /// Directory to write them into, such as /usr/local/share/man/man1
+        #[arg(value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// `trimtab run`.
@@ -145,6 +168,14 @@ pub struct Status {
     /// Only this namespace
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub source: Source,
+}
+
+/// `trimtab top`.
+#[derive(Args, Clone, Debug)]
+pub struct Top {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would print it")]
     pub source: Source,

@@ -1,14 +1,15 @@
 //! The commands other than `run`: they read, print, and end.
 
-use crate::cli::{Explain, Lint, Replay, Status};
+use crate::cli::{Cli, Explain, Lint, Replay, Status};
 use crate::explain;
 use crate::policies;
 use crate::remote;
 use crate::report::Report;
 use crate::serve::{Past, listing, past};
 use anyhow::Context;
+use clap::CommandFactory;
 use futures::future::BoxFuture;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use trimtab_core::unit::Timestamp;
 use trimtab_journal::{Filter, Reader};
@@ -105,6 +106,29 @@ pub fn replay(command: &Replay) -> anyhow::Result<Printed> {
         return Ok(Printed::not_found(text));
     }
     Ok(Printed { text: format!("{replay}\n"), code: u8::from(!replay.is_clean() || replay.records == 0) })
+}
+
+/// `trimtab completions`.
+#[must_use]
+pub fn completions(shell: clap_complete::Shell) -> Printed {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "trimtab", &mut text);
+    Printed::done(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// `trimtab man`: one page on standard output, or one for each command in a directory.
+///
+/// # Errors
+/// Where a page cannot be written: which, and why.
+pub fn man(directory: Option<&Path>) -> anyhow::Result<Printed> {
+    let Some(directory) = directory else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+        return Ok(Printed::done(String::from_utf8_lossy(&page).into_owned()));
+    };
+    clap_mangen::generate_to(Cli::command(), directory)
+        .with_context(|| format!("failed to write manual pages into {}", directory.display()))?;
+    Ok(Printed::done(format!("manual pages are in {}\n", directory.display())))
 }
 
 /// `trimtab lint`: exit code 1 where a file has a problem, or cannot be read.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use trimtab::cli::{Cli, Command};
 use trimtab::commands::{self, Printed};
-use trimtab::{agent, bench, demo, drive, telemetry};
+use trimtab::{agent, bench, demo, drive, telemetry, top};
 
 /// Exit code of wrong usage or configuration, and of data or an API that cannot be reached.
 const FAILED: u8 = 3;
@@ -35,6 +35,12 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
             Ok(Printed { text: String::new(), code: 0 })
         }
         Command::Status(command) => runtime.block_on(commands::status(&command)),
+        Command::Top(command) => {
+            runtime.block_on(top::top(&command))?;
+            Ok(Printed { text: String::new(), code: 0 })
+        }
+        Command::Completions { shell } => Ok(commands::completions(shell)),
+        Command::Man { directory } => commands::man(directory.as_deref()),
         Command::Explain(command) => runtime.block_on(commands::explain(&command)),
         Command::Replay(command) => commands::replay(&command),
         Command::Lint(command) => Ok(commands::lint(&command)),

@@ -3,7 +3,7 @@
 //! What holds of each workload is read from the last report when somebody scrapes, so that a workload which is gone leaves no
 //! series behind; what happened is counted as it happens.
 
-use crate::report::Report;
+use crate::report::{Hour, Report, Sights};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use tokio::sync::watch;
 use trimtab_core::Verb;
+use trimtab_core::invariant::Breach;
 use trimtab_core::snapshot::Reading;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,7 +83,20 @@ impl Counters {
 
 /// The registry that `/metrics` prints.
 #[must_use]
-pub fn registry(counters: &Counters, report: watch::Receiver<Arc<Report>>) -> Registry {
+pub fn registry(
+    counters: &Counters,
+    report: watch::Receiver<Arc<Report>>,
+    sights: watch::Receiver<Arc<Sights>>,
+) -> Registry {
+    // A rise from nothing is no rise for Prometheus: what alerts are about is there from the start.
+    for outcome in ["committed", "refused", "unknown"] {
+        drop(counters.writes.get_or_create(&OutcomeLabel { outcome }));
+    }
+    for breach in
+        [Breach::BlindRemoval, Breach::OutOfBounds, Breach::TooLargeStep, Breach::Inconsistent, Breach::IntoProtected]
+    {
+        drop(counters.breaches.get_or_create(&InvariantLabel { invariant: breach.name() }));
+    }
     let mut registry = Registry::with_prefix("trimtab");
     registry.register("decisions", "Decisions taken, by verb", counters.decisions.clone());
     registry.register("writes", "Writes of replicas, by outcome: committed, refused, unknown", counters.writes.clone());
@@ -98,12 +112,12 @@ pub fn registry(counters: &Counters, report: watch::Receiver<Arc<Report>>) -> Re
         counters.journal_errors.clone(),
     );
     registry.register("round_seconds", "Time that one round of queries takes", counters.round_seconds.0.clone());
-    registry.register_collector(Box::new(Workloads(report)));
+    registry.register_collector(Box::new(Workloads(report, sights)));
     registry
 }
 
 #[derive(Debug)]
-struct Workloads(watch::Receiver<Arc<Report>>);
+struct Workloads(watch::Receiver<Arc<Report>>, watch::Receiver<Arc<Sights>>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WorkloadLabel {
@@ -120,17 +134,9 @@ impl Collector for Workloads {
         let troubles = u32::try_from(report.troubles.len()).unwrap_or(u32::MAX);
         one(&mut encoder, "troubles", "What trimtab status lists as trouble, rejected policies too", troubles)?;
         states(&mut encoder, &report)?;
-        let mut gauge = |name: &str, help: &str, read: &dyn Fn(&crate::report::Workload) -> Option<f64>| {
-            let mut family =
-                encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
-            for workload in &report.workloads {
-                if let Some(value) = read(workload) {
-                    let labels = label(&workload.workload);
-                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
-                }
-            }
-            Ok(())
-        };
+        reasons(&mut encoder, &report)?;
+        objectives(&mut encoder, &report, &self.1.borrow())?;
+        let mut gauge = |name: &str, help: &str, read: &Read<'_>| gauge(&mut encoder, &report, (name, help), read);
         gauge("workload_replicas_desired", "Replicas asked for (spec.replicas)", &|workload| {
             workload.last.as_ref().map(|last| f64::from(last.snapshot.fleet.desired.0))
         })?;
@@ -170,6 +176,46 @@ impl Collector for Workloads {
     }
 }
 
+/// What a gauge says of a workload; nothing where it is not known.
+type Read<'a> = dyn Fn(&crate::report::Workload) -> Option<f64> + 'a;
+
+/// A gauge with a series for each workload.
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    report: &Report,
+    (name, help): (&str, &str),
+    read: &Read<'_>,
+) -> Result<(), std::fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
+    for workload in &report.workloads {
+        if let Some(value) = read(workload) {
+            let labels = label(&workload.workload);
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is promised of each workload, and what of it is kept.
+fn objectives(encoder: &mut DescriptorEncoder<'_>, report: &Report, sights: &Sights) -> Result<(), std::fmt::Error> {
+    let mut gauge = |name: &str, help: &str, read: &Read<'_>| gauge(encoder, report, (name, help), read);
+    gauge("workload_latency_target_seconds", "The latency that its policy promises", &|workload| {
+        workload.last.as_ref().map(|last| last.policy.objective.latency.get())
+    })?;
+    gauge("workload_missed_ratio", "Share of the last hour's half-minutes that missed the objective", &|workload| {
+        let hour: Hour = sights.get(&workload.workload)?.hour;
+        (hour.windows > 0).then(|| f64::from(hour.missed) / f64::from(hour.windows))
+    })?;
+    gauge("workload_missed_allowed_ratio", "Share of windows that its policy allows to miss", &|workload| {
+        workload.last.as_ref().map(|last| last.policy.objective.misses.get())
+    })?;
+    gauge(
+        "workload_margin_ratio",
+        "Capacity reckoned with beyond the model, because the objective was missed",
+        &|workload| workload.last.as_ref().map(|last| last.decision.trust.margin.get()),
+    )
+}
+
 /// A number of the agent's own.
 fn one(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u32) -> Result<(), std::fmt::Error> {
     let metric = encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
@@ -182,6 +228,27 @@ struct StateLabel {
     kind: String,
     workload: String,
     state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    namespace: String,
+    kind: String,
+    workload: String,
+    code: &'static str,
+}
+
+/// The reason that stands for each workload's last decision.
+fn reasons(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
+    let help = "1 for the code of the reason that stands for the workload's last decision";
+    let kind = prometheus_client::metrics::MetricType::Gauge;
+    let mut family = encoder.encode_descriptor("workload_reason", help, None, kind)?;
+    for (known, last) in report.workloads.iter().filter_map(|known| Some((known, known.last.as_ref()?))) {
+        let WorkloadLabel { namespace, kind, workload } = label(&known.workload);
+        let labels = ReasonLabel { namespace, kind, workload, code: last.decision.reason.code() };
+        ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 /// Whether each workload's decisions are written, as `trimtab status` says it.

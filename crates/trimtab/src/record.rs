@@ -124,7 +124,11 @@ mod tests {
         recorder.finish();
         let mut text = String::new();
         let (_report, reports) = tokio::sync::watch::channel(Arc::new(Report::of("a")));
-        prometheus_client::encoding::text::encode(&mut text, &metrics::registry(&counters, reports)).unwrap();
+        prometheus_client::encoding::text::encode(
+            &mut text,
+            &metrics::registry(&counters, reports, tokio::sync::watch::channel(Arc::default()).1),
+        )
+        .unwrap();
         assert!(text.contains("trimtab_journal_errors_total 1"), "{text}");
     }
 }

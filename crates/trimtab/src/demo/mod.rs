@@ -102,7 +102,7 @@ impl Demo {
         let (turned, turns) = watch::channel(Instant::now());
         let (ready, readiness) = watch::channel(Err("the first round has not ended yet".to_owned()));
         let shown = Shown {
-            registry: Arc::new(metrics::registry(&counters, reports.clone())),
+            registry: Arc::new(metrics::registry(&counters, reports.clone(), seen.clone())),
             report: reports,
             sights: seen,
             turned: turns,

@@ -6,7 +6,7 @@
 //! than the API.
 
 mod html;
-mod rows;
+pub(crate) mod rows;
 mod series;
 mod what_if;
 
@@ -14,7 +14,7 @@ pub(crate) use html::chart;
 
 use crate::config::Target;
 use crate::explain;
-use crate::report::{Report, Workload};
+use crate::report::{Report, Sights, Workload};
 use crate::serve::{Past, Shown, past};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -63,6 +63,7 @@ pub(crate) fn pages() -> Router<Shown> {
         .route("/events/agents", get(follow_agents))
         .route("/events/w/{namespace}/{kind}/{name}", get(follow_workload))
         .route("/api/v1/overview", get(rows_as_json))
+        .route("/api/v1/sights", get(sights_as_json))
         .route("/api/v1/series/{namespace}/{kind}/{name}", get(course))
         .route("/api/v1/explain/{namespace}/{kind}/{name}", get(explanation))
         .route("/api/v1/what-if/{namespace}/{kind}/{name}", get(answer))
@@ -176,6 +177,10 @@ async fn look<T: Send + 'static>(
 
 async fn rows_as_json(State(shown): State<Shown>, Query(asked): Query<Asked>) -> Json<Rows> {
     Json(Rows::of(&shown.report.borrow(), &shown.sights.borrow(), &asked))
+}
+
+async fn sights_as_json(State(shown): State<Shown>) -> Json<Sights> {
+    Json(Sights::clone(&shown.sights.borrow()))
 }
 
 #[derive(Debug, Deserialize)]
