@@ -190,6 +190,15 @@ pub struct Explain {
     /// The decision in force at this moment: 2026-11-24T09:02:15Z, or 5m for five minutes ago
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub at: Option<jiff::Timestamp>,
+    /// Show each step with its numbers and where they come from; twice: the windows ahead, experts, policy and queries too
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say why it has no more replicas
+    #[arg(long)]
+    pub why_not_more: bool,
+    /// Say why it has no fewer replicas
+    #[arg(long)]
+    pub why_not_fewer: bool,
     /// Read this journal instead of asking an agent
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub journal: Option<PathBuf>,

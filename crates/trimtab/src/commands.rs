@@ -6,6 +6,7 @@ use crate::policies;
 use crate::remote;
 use crate::report::Report;
 use crate::serve::{Past, listing, past};
+use crate::terms;
 use anyhow::Context;
 use clap::CommandFactory;
 use futures::future::BoxFuture;
@@ -79,7 +80,15 @@ pub fn explain(command: &Explain) -> BoxFuture<'_, anyhow::Result<Printed>> {
         if command.source.json {
             return Ok(Printed::done(format!("{}\n", serde_json::to_string_pretty(&workload)?)));
         }
-        Ok(Printed::done(explain::explain(&workload)))
+        let asked = [
+            command.why_not_more.then(|| terms::why_not_more(&workload)),
+            command.why_not_fewer.then(|| terms::why_not_fewer(&workload)),
+        ];
+        let asked = asked.into_iter().flatten().collect::<String>();
+        let text = if asked.is_empty() { explain::explain(&workload) } else { asked };
+        let more =
+            if command.verbose > 0 { format!("\n{}", terms::terms(&workload, command.verbose)) } else { String::new() };
+        Ok(Printed::done(text + &more))
     })
 }
 

@@ -31,6 +31,7 @@ pub mod serve;
 pub mod sources;
 mod tally;
 pub mod telemetry;
+mod terms;
 pub mod top;
 mod track;
 pub mod view;

@@ -10,7 +10,7 @@ pub(crate) mod rows;
 mod series;
 mod what_if;
 
-pub(crate) use html::chart;
+pub(crate) use html::{chart, per_second, plural};
 
 use crate::config::Target;
 use crate::explain;
