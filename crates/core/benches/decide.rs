@@ -5,7 +5,7 @@
 
 use divan::{Bencher, black_box};
 use std::collections::BTreeMap;
-use trimtab_core::policy::{Bounds, Capacity, Objective, Policy};
+use trimtab_core::policy::{Bounds, Capacity, Method, Objective, Policy};
 use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{State, decide};
@@ -27,6 +27,7 @@ fn policy() -> Policy {
         stabilization: Seconds::whole(300),
         events: Vec::new(),
         ramp: None,
+        method: Method::Priced,
     }
 }
 

@@ -37,7 +37,7 @@ impl Memory {
 }
 
 /// Takes in what arrived since the last look.
-pub(crate) fn watch(memory: &mut Memory, demand: &Demand, snapshot: &Snapshot) {
+pub(crate) fn watch(memory: &mut Memory, demand: &Demand, busy: Option<Ratio>, snapshot: &Snapshot) {
     let (fleet, at) = (&snapshot.fleet, snapshot.at);
     let elapsed = memory.looked.map_or(Seconds::ZERO, |looked| at.since(looked)).min(LONGEST);
     memory.looked = Some(at);
@@ -48,7 +48,7 @@ pub(crate) fn watch(memory: &mut Memory, demand: &Demand, snapshot: &Snapshot) {
     let served = memory.per_replica * fleet.ready;
     let waiting = memory.waiting + (rate.get() - served.get()) * elapsed.get();
     memory.waiting = waiting.clamp(0.0, rate.get() * PATIENCE.get());
-    if snapshot.utilization.fresh().is_some_and(|busy| busy < BUSY) {
+    if busy.is_some_and(|busy| busy < BUSY) {
         memory.waiting = 0.0;
     }
 }
@@ -118,10 +118,10 @@ mod tests {
         let mut memory = Memory::default();
         memory.keep(Some(RequestsPerSecond::whole(50)));
         for second in (0..=30).step_by(5) {
-            watch(&mut memory, &known(300), &snapshot(4, second));
+            watch(&mut memory, &known(300), None, &snapshot(4, second));
         }
         assert!((memory.waiting - 3_000.0).abs() < 1e-9, "100 a second too many for 30 s");
-        watch(&mut memory, &known(300), &snapshot(8, 60));
+        watch(&mut memory, &known(300), None, &snapshot(8, 60));
         assert!(!memory.is_queued(), "100 a second too few for 30 s");
     }
 
@@ -129,7 +129,7 @@ mod tests {
     fn it_goes_on_growing_until_help_is_ready() {
         let mut memory = Memory::default();
         memory.keep(Some(RequestsPerSecond::whole(50)));
-        watch(&mut memory, &known(300), &snapshot(4, 0));
+        watch(&mut memory, &known(300), None, &snapshot(4, 0));
         let seen = when_ready(
             &memory,
             &moves::Memory::default(),

@@ -71,19 +71,19 @@ pub(crate) struct Memory {
     busy: Seconds,
 }
 
-/// What is believed of capacity; `queued` tells whether requests wait for a replica.
+/// What is believed of capacity; `busy` tells how busy the replicas are, where no request waits for one.
 pub(crate) fn assess(
     policy: &policy::Capacity,
     memory: &mut Memory,
     demand: &Demand,
-    queued: bool,
+    busy: Option<Ratio>,
     snapshot: &Snapshot,
 ) -> Capacity {
     let at = snapshot.at;
     let elapsed = memory.looked.map_or(Seconds::ZERO, |looked| at.since(looked)).min(SMOOTHING);
     memory.looked = Some(at);
-    if let (Demand::Known { rate, .. }, false) = (demand, queued) {
-        learn(memory, *rate, elapsed, snapshot);
+    if let (Demand::Known { rate, .. }, Some(busy)) = (demand, busy) {
+        learn(memory, (*rate, busy), elapsed, snapshot);
     }
     let believed = believe(policy, memory, &snapshot.capacity, at);
     match believed.rate() {
@@ -95,8 +95,10 @@ pub(crate) fn assess(
     }
 }
 
-fn learn(memory: &mut Memory, rate: RequestsPerSecond, elapsed: Seconds, snapshot: &Snapshot) {
-    let Some(busy) = snapshot.utilization.fresh().filter(|busy| *busy > TELLING.0 && *busy < TELLING.1) else { return };
+fn learn(memory: &mut Memory, (rate, busy): (RequestsPerSecond, Ratio), elapsed: Seconds, snapshot: &Snapshot) {
+    if busy <= TELLING.0 || busy >= TELLING.1 {
+        return;
+    }
     let keep = libm::exp(-elapsed.get() / FADING.get());
     memory.served = memory.served * keep + rate.get() * elapsed.get();
     let replicas = f64::from(snapshot.fleet.ready.0);
@@ -171,12 +173,12 @@ mod tests {
     #[test]
     fn a_declared_capacity_is_corrected_by_how_busy_replicas_are() {
         let demand = Demand::Known { rate: RequestsPerSecond::whole(320), age: None, complete: true };
-        let snapshot = |second: i64, busy| Snapshot {
+        let snapshot = |second: i64| Snapshot {
             at: Timestamp(second * 1_000),
             demand: Reading::Missing(Absence::NotConfigured),
             capacity: Reading::Missing(Absence::NotConfigured),
             latency: Reading::Missing(Absence::NotConfigured),
-            utilization: reading(busy),
+            utilization: Reading::Missing(Absence::NotConfigured),
             foretold: Vec::new(),
             protected: BTreeMap::new(),
             fleet: Fleet {
@@ -189,18 +191,18 @@ mod tests {
             },
         };
         let declared = policy::Capacity::Declared(RequestsPerSecond::whole(50));
-        let after = |busy, queued| {
+        let after = |busy| {
             let mut memory = Memory::default();
             (0..=24)
-                .map(|tick| assess(&declared, &mut memory, &demand, queued, &snapshot(5 * tick, busy)))
+                .map(|tick| assess(&declared, &mut memory, &demand, busy, &snapshot(5 * tick)))
                 .last()
                 .and_then(|capacity| capacity.rate())
                 .unwrap()
                 .get()
         };
-        let seen = after(Ratio::percent(80), false);
+        let seen = after(Some(Ratio::percent(80)));
         assert!((40.0..41.6).contains(&seen), "320/s keep 8 of 10 busy: 40 each, not 50: {seen}");
-        assert_eq!(after(Ratio::percent(99), false).to_bits(), 50.0_f64.to_bits(), "a queue may hide demand");
-        assert_eq!(after(Ratio::percent(80), true).to_bits(), 50.0_f64.to_bits(), "and does where one is known");
+        assert_eq!(after(Some(Ratio::percent(99))).to_bits(), 50.0_f64.to_bits(), "a queue may hide demand");
+        assert_eq!(after(None).to_bits(), 50.0_f64.to_bits(), "and does where one is known");
     }
 }

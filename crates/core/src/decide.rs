@@ -11,7 +11,7 @@ use crate::snapshot::{Fleet, Snapshot};
 use crate::state::State;
 use crate::trust::{self, Lesson};
 use crate::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
-use crate::{backlog, moves, protect};
+use crate::{backlog, moves, protect, utilization};
 use serde::{Deserialize, Serialize};
 
 /// From creation to Ready before any pod of the workload was seen to become ready.
@@ -26,15 +26,20 @@ pub fn decide(policy: &Policy, state: &mut State, snapshot: &Snapshot) -> Decisi
     moves::look(&mut state.moves, fleet.desired, at);
     let demand = demand::assess(&mut state.demand, &snapshot.demand, at);
     let lead = lead_time(&mut state.lead, &demand, fleet);
+    let busy = utilization::assess(&mut state.utilization, snapshot);
     // Where no latency is promised, more than a replica may carry does not wait for it.
     if policy.objective.is_promised() {
-        backlog::watch(&mut state.backlog, &demand, snapshot);
+        backlog::watch(&mut state.backlog, &demand, busy, snapshot);
     }
     let queued = state.backlog.is_queued();
-    let capacity = capacity::assess(&policy.capacity, &mut state.capacity, &demand, queued, snapshot);
-    let forecast = forecast::predict(&mut state.forecast, &demand, lead.total(), sight(policy, snapshot));
-    let lesson = Lesson { demand: state.forecast.last(), foreseen: !queued && state.forecast.is_calm() };
-    let trust = trust::learn(&mut state.trust, &policy.objective, capacity.rate(), lesson, snapshot);
+    let busy = busy.filter(|_| !queued);
+    let capacity = capacity::assess(&policy.capacity, &mut state.capacity, &demand, busy, snapshot);
+    let forecast =
+        forecast::predict(&mut state.forecast, &demand, lead.total(), sight(policy, state.moves.every(), snapshot));
+    let guards = protect::check(&policy.protect, &mut state.protect, &snapshot.protected, at);
+    let alone = guards.iter().all(|guard| guard.blocks_until.is_none());
+    let lesson = Lesson { demand: state.forecast.last(), foreseen: alone && !queued && state.forecast.is_calm() };
+    let trust = trust::learn(&mut state.trust, policy, capacity.rate(), lesson, snapshot);
     state.backlog.keep(capacity.rate());
     let running = forecast.as_ref().map_or(RequestsPerSecond::ZERO, |forecast| forecast.windows[0].mean);
     let backlog = backlog::when_ready(&state.backlog, &state.moves, running, (fleet, lead.total()), at);
@@ -46,7 +51,6 @@ pub fn decide(policy: &Policy, state: &mut State, snapshot: &Snapshot) -> Decisi
     if let Some(plan) = &plan {
         limit::watch(&mut state.limit, plan.needed, policy.stabilization, at);
     }
-    let guards = protect::check(&policy.protect, &mut state.protect, &snapshot.protected, at);
     let room = moves::room(&state.moves, policy.ramp, at);
     let (to, bites) = limit::apply(policy, &state.limit, (&demand, plan.as_ref()), (&guards, room), snapshot);
     let first_look = !std::mem::replace(&mut state.looked, true);
@@ -55,15 +59,15 @@ pub fn decide(policy: &Policy, state: &mut State, snapshot: &Snapshot) -> Decisi
     Decision { at, from, to, verb, reason, demand, capacity, lead, forecast, trust, backlog, plan, guards, bites }
 }
 
-fn sight<'a>(policy: &'a Policy, snapshot: &'a Snapshot) -> Sight<'a> {
-    Sight { objective: &policy.objective, events: &policy.events, foretold: &snapshot.foretold, at: snapshot.at }
+fn sight<'a>(policy: &'a Policy, every: Seconds, snapshot: &'a Snapshot) -> Sight<'a> {
+    Sight { policy, every, foretold: &snapshot.foretold, at: snapshot.at }
 }
 
 /// Rebuilds what a restart forgot of demand from `history` (moments and demand, oldest first; each stands for the time since the one
 /// before). The next [`decide`] still holds.
 pub fn backfill(policy: &Policy, state: &mut State, history: &[(Timestamp, RequestsPerSecond)]) {
     for (at, rate) in history {
-        let sight = Sight { objective: &policy.objective, events: &policy.events, foretold: &[], at: *at };
+        let sight = Sight { policy, every: state.moves.every(), foretold: &[], at: *at };
         forecast::observe(&mut state.forecast, *rate, sight);
     }
 }

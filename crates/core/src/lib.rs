@@ -15,6 +15,7 @@ pub use state::State;
 
 mod backlog;
 mod decide;
+mod gate;
 
 pub mod capacity;
 pub mod decision;
@@ -31,3 +32,4 @@ pub mod snapshot;
 mod state;
 pub mod trust;
 pub mod unit;
+mod utilization;

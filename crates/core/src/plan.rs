@@ -1,7 +1,8 @@
 //! Plan: the size that costs least, the risk of missing the objective priced in.
 //!
 //! A missed window is priced at `PRICE / misses` windows of one replica: with misses of 0.5 % at 100, so that a replica is held where it
-//! lowers the chance of a miss by 1 in 100, and let go where it does not. The size now and at the next windows' beginnings is chosen
+//! lowers the chance of a miss by 1 in 100, and let go where it does not. For a fleet it is at least `FLEET` times what serving the window
+//! takes: however large, no demand is cheaper to give up than to serve. The size now and at the next windows' beginnings is chosen
 //! together (dynamic programming over the sizes in question, exact under the ramp):
 //!
 //! `min Σ c·d + P·E[missed(c, demand)] + up·(c' − c)⁺ + down·(c − c')⁺`
@@ -18,13 +19,16 @@
 //! for power-proportional data centers", INFOCOM 2011.
 
 use crate::forecast::{Forecast, Outlook};
-use crate::policy::{Objective, Policy};
+use crate::gate;
+use crate::policy::{Method, Objective, Part, Policy};
 use crate::queue::Curve;
 use crate::unit::{Erlangs, Ratio, Replicas, RequestsPerSecond, Seconds};
 use serde::{Deserialize, Serialize};
 
 /// What a missed window costs, times the share of windows that may miss.
 const PRICE: f64 = 0.5;
+/// And at least so many times the load: twice, so that a window which half of its replicas cannot save is still served.
+const FLEET: f64 = 2.0;
 /// What a change costs, in windows of the replica: for each that is added, each that is removed, and what is added to the latter within a
 /// window, whose end knows better.
 const UP: f64 = 0.5;
@@ -58,7 +62,7 @@ const NODES: [(f64, f64); 11] = [
 ];
 /// A queue of less than this at what arrives is noise of the estimate.
 const QUEUE: Seconds = Seconds::milliseconds(100);
-/// A queue is never priced at more windows than this.
+/// A queue that takes many windows to be worked off costs at most so many: the more it takes, the less each of them.
 const WORST: f64 = 6.0;
 /// Where no number of replicas can keep the promise, a replica is loaded to this share: the middle of what CPU autoscalers are set to.
 const UTILIZATION: Ratio = Ratio::percent(70);
@@ -94,6 +98,8 @@ pub enum Rule {
     Misses,
     /// No latency is promised, or the promise cannot be kept by any number of replicas: utilization instead.
     Utilization,
+    /// The published confidence gate.
+    Gate,
 }
 
 /// What a plan is made from.
@@ -120,11 +126,16 @@ pub(crate) fn choose(policy: &Policy, outset: Outset<'_>) -> Plan {
     let Some(curve) = Curve::new(outset.per_replica, objective.latency, outset.sharing) else {
         return by_utilization(objective, outset, UTILIZATION);
     };
-    let weighing = Weighing { policy, outset, curve, sizes: Sizes::around(outset) };
+    if policy.method == Method::Gate {
+        let replicas = gate::size(objective, &curve, outset);
+        return Plan { rule: Rule::Gate, ..skeleton(objective, outset, replicas) };
+    }
+    let price = price(objective, outset);
+    let weighing = Weighing { policy, outset, curve, price, sizes: Sizes::around(outset) };
     let (replicas, needed) = weighing.cheapest();
     let expected = |replicas| {
         let served = outset.startup..outset.startup + weighing.first().lasts;
-        Ratio::clamped(weighing.risk_within(replicas, served) / weighing.price()).min(Ratio::ONE)
+        Ratio::clamped(weighing.risk_within(replicas, served) / weighing.price.get()).min(Ratio::ONE)
     };
     Plan {
         rule: Rule::Misses,
@@ -156,12 +167,15 @@ fn skeleton(objective: &Objective, outset: Outset<'_>, replicas: Replicas) -> Pl
         misses: Ratio::ONE,
         misses_with_fewer: Ratio::ONE,
         misses_with_more: Ratio::ONE,
-        price: price(objective),
+        price: price(objective, outset),
     }
 }
 
-fn price(objective: &Objective) -> Ratio {
-    Ratio::clamped(PRICE / objective.misses.get().max(1e-6))
+fn price(objective: &Objective, outset: Outset<'_>) -> Ratio {
+    let ahead = outset.forecast.windows.iter().take(reach(outset));
+    let most = ahead.fold(RequestsPerSecond::ZERO, |most, outlook| most.max(outlook.mean));
+    let fleet = FLEET * (most / outset.per_replica).get();
+    Ratio::clamped((PRICE / objective.misses.get().max(1e-6)).max(fleet))
 }
 
 /// The sizes in question: evenly spaced.
@@ -226,12 +240,19 @@ struct Weighing<'a> {
     policy: &'a Policy,
     outset: Outset<'a>,
     curve: Curve,
+    /// Of a missed window.
+    price: Ratio,
     sizes: Sizes,
 }
 
 impl Weighing<'_> {
-    fn price(&self) -> f64 {
-        price(&self.policy.objective).get()
+    fn lacks(&self, part: Part) -> bool {
+        self.policy.method.lacks(part)
+    }
+
+    /// What a replica costs to add, to remove, and more within a window.
+    fn changes(&self) -> (f64, f64, f64) {
+        if self.lacks(Part::Hysteresis) { (0.0, 0.0, 0.0) } else { (UP, DOWN, DOWN_WITHIN) }
     }
 
     /// The window that runs.
@@ -248,12 +269,14 @@ impl Weighing<'_> {
     fn cheapest(&self) -> (Replicas, Replicas) {
         let table = self.risks();
         let mut later: Costs = [0.0; PLACES];
-        for slot in (1..SLOTS).rev() {
+        let slots = if self.lacks(Part::Ahead) { 1 } else { SLOTS };
+        for slot in (1..slots).rev() {
             later = self.arriving(&table, Slot(slot), &later);
         }
         let first = self.first();
         let (startup, share) = (self.outset.startup, self.share(first.lasts));
         let here = self.risk_of(self.outset.desired, Seconds::ZERO..startup);
+        let (up, down, more_within) = self.changes();
         let mut best = (self.outset.desired, f64::MAX);
         let mut needed = best;
         for place in self.sizes.places() {
@@ -265,10 +288,10 @@ impl Weighing<'_> {
                 needed = (size, cost);
             }
             cost += if added < 0.0 {
-                let within = if self.begins() { 0.0 } else { DOWN_WITHIN };
-                (DOWN + within) * -added + self.risk(&table, place, Seconds::ZERO..startup) - here
+                let within = if self.begins() { 0.0 } else { more_within };
+                (down + within) * -added + self.risk(&table, place, Seconds::ZERO..startup) - here
             } else {
-                UP * added
+                up * added
             };
             if cost < best.1 - 1e-12 {
                 best = (size, cost);
@@ -292,12 +315,13 @@ impl Weighing<'_> {
             }
         }
         // What a size costs to who comes up to it, and to who comes down, but for where he comes from.
-        let (mut up, mut down): (Costs, Costs) = ([0.0; PLACES], [0.0; PLACES]);
+        let (up, down, _) = self.changes();
+        let (mut rising, mut falling): (Costs, Costs) = ([0.0; PLACES], [0.0; PLACES]);
         for place in self.sizes.places() {
             let size = f64::from(self.sizes.get(place).0);
-            if let (Some(up), Some(down)) = (up.get_mut(place.0), down.get_mut(place.0)) {
-                *up = at(&staying, place) + UP * size;
-                *down = at(&staying, place) + at(&waiting, place) - DOWN * size;
+            if let (Some(rising), Some(falling)) = (rising.get_mut(place.0), falling.get_mut(place.0)) {
+                *rising = at(&staying, place) + up * size;
+                *falling = at(&staying, place) + at(&waiting, place) - down * size;
             }
         }
         let cheapest_of = |costs: Option<&[f64]>| costs.unwrap_or_default().iter().copied().fold(f64::MAX, f64::min);
@@ -305,10 +329,10 @@ impl Weighing<'_> {
         for (from, slot) in cheapest.iter_mut().enumerate().take(self.sizes.count) {
             let size = f64::from(self.sizes.get(Place(from)).0);
             let most = (from + ramp).min(self.sizes.count - 1);
-            let rising = cheapest_of(up.get(from..=most)) - UP * size;
-            let falling =
-                cheapest_of(down.get(from.saturating_sub(ramp)..from)) + DOWN * size - at(&waiting, Place(from));
-            *slot = rising.min(falling);
+            let risen = cheapest_of(rising.get(from..=most)) - up * size;
+            let waited = at(&waiting, Place(from));
+            let fallen = cheapest_of(falling.get(from.saturating_sub(ramp)..from)) + down * size - waited;
+            *slot = risen.min(fallen);
         }
         cheapest
     }
@@ -350,7 +374,7 @@ impl Weighing<'_> {
     /// The same without help: what is expected if the size stays.
     fn risk_within(&self, size: Replicas, span: std::ops::Range<Seconds>) -> f64 {
         let windows = &self.outset.forecast.windows;
-        let price = self.price();
+        let price = self.price.get();
         self.windows_within(span)
             .map(|(index, share)| {
                 let missed = |demand| price * self.curve.missed(size, demand, Ratio::ONE).get();
@@ -373,14 +397,14 @@ impl Weighing<'_> {
 
     /// What a window costs with a size: the price of missing it, or of the help that prevents that.
     fn risk_in(&self, size: Replicas, outlook: &Outlook) -> f64 {
-        let (price, share) = (self.price(), Ratio::clamped(self.share(outlook.lasts)));
+        let (price, share) = (self.price.get(), Ratio::clamped(self.share(outlook.lasts)));
         let helped = SOONEST.max(self.outset.every * RECOURSE) + self.outset.startup;
         let alone = self.share(helped.min(outlook.lasts));
         let rest = share.get() - alone;
         self.expected(size, outlook, |demand| {
             let mut least = price * self.curve.missed(size, demand, share).get();
             // Not even certain help would pay.
-            if rest <= 0.0 || least <= f64::from(self.sizes.step) * (rest + UP) {
+            if self.lacks(Part::Help) || rest <= 0.0 || least <= f64::from(self.sizes.step) * (rest + UP) {
                 return least;
             }
             let kept = 1.0 - self.curve.missed(size, demand, Ratio::clamped(alone)).get();
@@ -417,7 +441,7 @@ impl Weighing<'_> {
             let missed = |jump: &Ratio| self.curve.missed(size, outlook.mean * (Ratio::ONE + *jump), share).get();
             let (sum, count) = jumps.fold((0.0, 0.0), |(sum, count), jump| (sum + missed(jump), count + 1.0));
             if count > 0.0 {
-                expected = (1.0 - hazard) * expected + hazard * self.price() * sum / count;
+                expected = (1.0 - hazard) * expected + hazard * self.price.get() * sum / count;
             }
         }
         expected
@@ -427,11 +451,12 @@ impl Weighing<'_> {
     fn draining(&self, size: Replicas) -> f64 {
         let demand = self.first().mean;
         let waiting = self.outset.backlog.get();
-        if waiting < QUEUE.get() * demand.get() {
+        if self.lacks(Part::Backlog) || waiting < QUEUE.get() * demand.get() {
             return 0.0;
         }
         let spare = (f64::from(size.0) * self.outset.per_replica.get() - demand.get()).max(2.0);
-        self.price() * self.share(Seconds::clamped(waiting / spare)).min(WORST)
+        let windows = self.share(Seconds::clamped(waiting / spare));
+        self.price.get() * -WORST * libm::expm1(-windows / WORST)
     }
 }
 

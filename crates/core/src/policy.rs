@@ -2,6 +2,7 @@
 
 use crate::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How one workload is to be sized.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,129 @@ pub struct Policy {
     /// through; `None` is unlimited.
     #[serde(default)]
     pub ramp: Option<Replicas>,
+    /// How the size is chosen.
+    #[serde(default, skip_serializing_if = "Method::is_default")]
+    pub method: Method,
+}
+
+#[cfg(test)]
+impl Policy {
+    /// 200 ms in all but half of a hundredth, and 50 requests/s a replica.
+    pub(crate) const PLAIN: Self = Self {
+        replicas: Bounds { min: Replicas(1), max: Replicas(60) },
+        objective: Objective {
+            latency: Seconds::milliseconds(200),
+            misses: Ratio::permille(5),
+            window: Objective::WINDOW,
+        },
+        capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
+        protect: Vec::new(),
+        stabilization: Seconds::whole(300),
+        events: Vec::new(),
+        ramp: None,
+        method: Method::Priced,
+    };
+}
+
+/// How the size is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// By the price of a miss against that of a replica.
+    #[default]
+    Priced,
+    /// By the published confidence gate, on the same forecast: to compare with (`gate`).
+    Gate,
+    /// By the price, with one part left out: to measure what the part is worth. Not for operation.
+    Without(Part),
+}
+
+impl Method {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_default(&self) -> bool {
+        *self == Self::Priced
+    }
+
+    /// Whether a part is left out.
+    #[must_use]
+    pub fn lacks(self, part: Part) -> bool {
+        self == Self::Without(part)
+    }
+}
+
+/// A part of the decision that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The damped trend among the experts.
+    Trend,
+    /// The longer season among them.
+    Season,
+    /// The shorter season within it.
+    ShortSeason,
+    /// Day and week, from the coarse history.
+    CoarseSeason,
+    /// What a window that runs shows of itself.
+    Surprise,
+    /// Jumps that go on.
+    Momentum,
+    /// Jumps that may come.
+    Hazard,
+    /// Doubt of a fall that experts foresee.
+    Doubt,
+    /// Help that a window can still get.
+    Help,
+    /// Decisions that are planned for later.
+    Ahead,
+    /// The price of a change.
+    Hysteresis,
+    /// The queue that stands when an order is ready.
+    Backlog,
+    /// What the latency says of how replicas share their queues.
+    Sharing,
+    /// The margin that misses teach.
+    Margin,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Trend,
+        Self::Season,
+        Self::ShortSeason,
+        Self::CoarseSeason,
+        Self::Surprise,
+        Self::Momentum,
+        Self::Hazard,
+        Self::Doubt,
+        Self::Help,
+        Self::Ahead,
+        Self::Hysteresis,
+        Self::Backlog,
+        Self::Sharing,
+        Self::Margin,
+    ];
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trend => "trend",
+            Self::Season => "season",
+            Self::ShortSeason => "short season",
+            Self::CoarseSeason => "day and week",
+            Self::Surprise => "surprise within a window",
+            Self::Momentum => "momentum of jumps",
+            Self::Hazard => "hazard of jumps",
+            Self::Doubt => "doubt of falls",
+            Self::Help => "help within a window",
+            Self::Ahead => "planning ahead",
+            Self::Hysteresis => "hysteresis",
+            Self::Backlog => "backlog",
+            Self::Sharing => "sharing learned",
+            Self::Margin => "margin learned",
+        })
+    }
 }
 
 /// Demand that is known to come: a sale, a match, the end of a school holiday.

@@ -1,6 +1,6 @@
 //! What the core remembers of one workload: bounded in size, `Clone`, so that a replay can start anywhere.
 
-use crate::{backlog, capacity, demand, forecast, limit, moves, protect, trust};
+use crate::{backlog, capacity, demand, forecast, limit, moves, protect, trust, utilization};
 use serde::{Deserialize, Serialize};
 
 /// The memory of one workload's decisions. Each step owns its part and sees no other.
@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct State {
     pub(crate) looked: bool,
     pub(crate) demand: demand::Memory,
+    #[serde(default)]
+    pub(crate) utilization: utilization::Memory,
     pub(crate) capacity: capacity::Memory,
     pub(crate) lead: crate::decide::Lead,
     #[serde(default)]

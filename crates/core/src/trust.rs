@@ -8,9 +8,9 @@
 //! **Margin.** Whatever else is wrong, the objective's own misses correct it (conformal control of the outcome: Angelopoulos, Candes and
 //! Tibshirani, "Conformal PID control", `NeurIPS` 2023, their integrator): each missed window takes `GAIN` off the capacity that is
 //! reckoned with, each kept one gives the objective's share of that back, never more than there was. Windows whose demand nobody foresaw,
-//! or with a queue left from before, teach nothing.
+//! or with a queue left from before, or while something downstream is above its limit, teach nothing.
 
-use crate::policy::Objective;
+use crate::policy::{Objective, Part, Policy};
 use crate::queue::Curve;
 use crate::snapshot::Snapshot;
 use crate::unit::{Erlangs, Ratio, RequestsPerSecond, Seconds, Timestamp};
@@ -73,11 +73,12 @@ pub(crate) struct Lesson {
 /// Takes a look; once in a window, with a fresh percentile, learns from it.
 pub(crate) fn learn(
     memory: &mut Memory,
-    objective: &Objective,
+    policy: &Policy,
     per_replica: Option<RequestsPerSecond>,
     lesson: Lesson,
     snapshot: &Snapshot,
 ) -> Trust {
+    let objective = &policy.objective;
     memory.looks = memory.looks.saturating_add(1);
     memory.ready += f64::from(snapshot.fleet.ready.0);
     let (Some(seen), Some(per_replica)) = (snapshot.latency.fresh(), per_replica) else { return memory.trust };
@@ -91,10 +92,14 @@ pub(crate) fn learn(
         return memory.trust;
     }
     weigh(&mut memory.evidence, objective, per_replica, (replicas, demand), seen);
-    memory.trust.sharing = expected(&memory.evidence);
+    if !policy.method.lacks(Part::Sharing) {
+        memory.trust.sharing = expected(&memory.evidence);
+    }
     let missed = if seen > objective.latency { 1.0 } else { 0.0 };
     memory.taken = (memory.taken + GAIN * (missed - objective.misses.get())).clamp(0.0, FORGIVEN + MOST);
-    memory.trust.margin = Ratio::clamped(memory.taken - FORGIVEN);
+    if !policy.method.lacks(Part::Margin) {
+        memory.trust.margin = Ratio::clamped(memory.taken - FORGIVEN);
+    }
     memory.trust
 }
 
@@ -138,9 +143,6 @@ mod tests {
     use crate::unit::Replicas;
     use std::collections::BTreeMap;
 
-    const OBJECTIVE: Objective =
-        Objective { latency: Seconds::milliseconds(200), misses: Ratio::permille(5), window: Objective::WINDOW };
-
     /// Trust after so many windows at 300 requests/s on ten replicas with this percentile.
     fn after(windows: i64, percentile: f64, foreseen: bool) -> Trust {
         let mut memory = Memory::default();
@@ -165,7 +167,7 @@ mod tests {
                 },
             };
             let lesson = Lesson { demand: Some(RequestsPerSecond::whole(300)), foreseen };
-            trust = learn(&mut memory, &OBJECTIVE, Some(RequestsPerSecond::whole(50)), lesson, &snapshot);
+            trust = learn(&mut memory, &Policy::PLAIN, Some(RequestsPerSecond::whole(50)), lesson, &snapshot);
         }
         trust
     }

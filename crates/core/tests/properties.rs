@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::collections::BTreeMap;
-use trimtab_core::policy::{Bounds, Capacity, Objective, Policy, Protection};
+use trimtab_core::policy::{Bounds, Capacity, Method, Objective, Part, Policy, Protection};
 use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, State, Verb, decide, invariant};
@@ -83,6 +83,14 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
         })
 }
 
+fn method() -> impl Strategy<Value = Method> {
+    prop_oneof![
+        4 => Just(Method::Priced),
+        1 => Just(Method::Gate),
+        1 => prop::sample::select(Part::ALL.to_vec()).prop_map(Method::Without),
+    ]
+}
+
 fn policy() -> impl Strategy<Value = Policy> {
     (
         1_u32..50,
@@ -93,8 +101,9 @@ fn policy() -> impl Strategy<Value = Policy> {
         0.0..900.0,
         any::<bool>(),
         prop::option::of(1_u32..50),
+        method(),
     )
-        .prop_map(|(min, more, latency, misses, declared, stabilization, protect, ramp)| Policy {
+        .prop_map(|(min, more, latency, misses, declared, stabilization, protect, ramp, method)| Policy {
             replicas: Bounds::new(Replicas(min), Replicas(min + more)).unwrap(),
             objective: Objective {
                 latency: Seconds::new(latency).unwrap(),
@@ -106,6 +115,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             stabilization: Seconds::new(stabilization).unwrap(),
             events: Vec::new(),
             ramp: ramp.map(Replicas),
+            method,
         })
 }
 
@@ -157,6 +167,7 @@ fn plain(max: u32) -> Policy {
         stabilization: Seconds::whole(300),
         events: Vec::new(),
         ramp: None,
+        method: Method::Priced,
     }
 }
 

@@ -413,7 +413,7 @@ mod tests {
     use super::*;
     use crate::{Because, Filter, Reader, replay};
     use std::collections::BTreeMap;
-    use trimtab_core::policy::{Bounds, Capacity, Objective, Policy};
+    use trimtab_core::policy::{Bounds, Capacity, Method, Objective, Policy};
     use trimtab_core::snapshot::{Absence, Fleet, Reading, Snapshot};
     use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds};
     use trimtab_core::{State, decide};
@@ -427,6 +427,7 @@ mod tests {
             stabilization: Seconds::whole(300),
             events: Vec::new(),
             ramp: None,
+            method: Method::Priced,
         };
         let fleet = Fleet {
             desired: Replicas(3),

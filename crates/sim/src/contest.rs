@@ -13,7 +13,7 @@ use crate::workload::Workload;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use trimtab_core::Policy;
-use trimtab_core::policy::{Capacity, Objective};
+use trimtab_core::policy::{Capacity, Method, Objective};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds};
 
 /// Who takes part.
@@ -226,7 +226,7 @@ impl Contender {
     /// It as it is by default.
     #[must_use]
     pub fn by_default(self) -> Entrant {
-        Entrant { contender: self, knob: None, gate: None, shared: false, horizon: None }
+        Entrant { contender: self, knob: None, gate: None, shared: false, horizon: None, method: Method::Priced }
     }
 
     /// It at each setting of its sweep, for a frontier; at its default where nothing can be turned.
@@ -256,6 +256,8 @@ pub struct Entrant {
     pub shared: bool,
     /// Intervals that a receding horizon looks ahead; `None` are as many as start-up and ramp ask for.
     pub horizon: Option<u32>,
+    /// How trimtab chooses its sizes.
+    pub method: Method,
 }
 
 impl Entrant {
@@ -278,7 +280,7 @@ impl Entrant {
             Contender::Trimtab => {
                 let policy = policy(scenario);
                 let objective = Objective { misses: share, ..policy.objective };
-                Box::new(run::trimtab(Policy { objective, ..policy }, workload, |_, _, _| {}))
+                Box::new(run::trimtab(Policy { objective, method: self.method, ..policy }, workload, |_, _, _| {}))
             }
             Contender::Gate | Contender::GateFewest | Contender::GateCheapest => {
                 let gate = self.gate.unwrap_or(Gate::CALIBRATED);
@@ -315,6 +317,7 @@ pub fn policy(scenario: &Scenario) -> Policy {
         stabilization: Seconds::ZERO,
         events: Vec::new(),
         ramp: scenario.ramp.map(Replicas),
+        method: Method::Priced,
     }
 }
 

@@ -180,7 +180,7 @@ mod tests {
     use kube::core::Status;
     use kube::core::response::{StatusCause, StatusDetails};
     use std::collections::BTreeMap;
-    use trimtab_core::policy::{Bounds, Capacity, Objective, Policy};
+    use trimtab_core::policy::{Bounds, Capacity, Method, Objective, Policy};
     use trimtab_core::snapshot::{Absence, Fleet, Reading, Snapshot};
     use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds};
     use trimtab_core::{State, decide};
@@ -245,6 +245,7 @@ mod tests {
             stabilization: Seconds::ZERO,
             events: Vec::new(),
             ramp: None,
+            method: Method::Priced,
         };
         let missing = Absence::NotYetAsked;
         let fleet = Fleet {

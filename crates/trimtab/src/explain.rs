@@ -207,6 +207,7 @@ fn size(decision: &Decision, objective: &Objective) -> String {
             plan.replicas.plus(1),
             share(plan.misses_with_more),
         ),
+        Rule::Gate => format!("{}: by the published confidence gate; {replica}", plan.replicas),
         Rule::Utilization if !objective.is_promised() => format!(
             "{}: no latency is promised, so each is loaded to what it may carry, in nine of ten cases; {replica}",
             plan.replicas
@@ -426,7 +427,7 @@ pub fn clock(at: Timestamp) -> String {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use trimtab_core::policy::{Bounds, Event, Objective, Protection};
+    use trimtab_core::policy::{Bounds, Event, Method, Objective, Protection};
     use trimtab_core::snapshot::{Absence, Foretold, Sample};
     use trimtab_core::unit::{Level, Ratio};
     use trimtab_core::{State, decide};
@@ -447,6 +448,7 @@ mod tests {
             stabilization: Seconds::whole(300),
             events: Vec::new(),
             ramp: None,
+            method: Method::Priced,
         }
     }
 

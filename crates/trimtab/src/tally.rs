@@ -76,7 +76,7 @@ impl Tally {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use trimtab_core::policy::{Bounds, Capacity, Objective};
+    use trimtab_core::policy::{Bounds, Capacity, Method, Objective};
     use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample};
     use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond};
     use trimtab_core::{State, decide};
@@ -95,6 +95,7 @@ mod tests {
             stabilization: Seconds::ZERO,
             events: Vec::new(),
             ramp: None,
+            method: Method::Priced,
         };
         let (mut tally, mut state) = (Tally::default(), State::default());
         // Two hours; one look in ten seconds; in the second hour, ten minutes are slow.

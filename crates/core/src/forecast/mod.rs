@@ -10,7 +10,7 @@
 //! Methods and measurements: `docs/adr/0012-price-the-risk.md`.
 
 use crate::demand::Demand;
-use crate::policy::{Event, Objective};
+use crate::policy::{Objective, Part, Policy};
 use crate::snapshot::Foretold;
 use crate::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp, Windows};
 pub use expert::{AHEAD, EXPERTS, Expert, Shares};
@@ -44,6 +44,10 @@ const NARROWED: f64 = 0.9;
 const DOUBT: f64 = 2.0;
 /// The edge of the band that is shown: 90 of 100 windows stay below, of a normal distribution.
 const UPPER: f64 = 1.2816;
+/// Between two looks at most, for a jump in the window that runs to be met within it.
+const EVERY: Seconds = Seconds::whole(5);
+/// Windows whose errors are shown as they were.
+const OFF: usize = 5;
 /// Windows that must be known before a record says more than a guess.
 const LEARNED: u32 = 6;
 
@@ -60,6 +64,9 @@ pub struct Forecast {
     pub upper: RequestsPerSecond,
     /// How many windows the band comes from; 0 while it is a guess.
     pub errors: u32,
+    /// The mean of the last five windows' relative errors.
+    #[serde(default)]
+    pub missed_by: Ratio,
     /// The window that runs, from now on, and those that follow.
     pub windows: [Outlook; AHEAD],
     /// The share of each expert in the forecast of the next window; of those that have one.
@@ -140,6 +147,9 @@ pub(crate) struct Memory {
     said: Pending,
     record: Record,
     learned: u32,
+    /// Relative errors of the last windows, newest first.
+    #[serde(default)]
+    off: VecDeque<Ratio>,
     shock: shock::Memory,
     /// What is expected of the windows after the last one, and the share of each expert in the first.
     ahead: [RequestsPerSecond; AHEAD],
@@ -159,6 +169,7 @@ impl Default for Memory {
             said: Pending::default(),
             record: Record::default(),
             learned: 0,
+            off: VecDeque::new(),
             shock: shock::Memory::default(),
             ahead: [RequestsPerSecond::ZERO; AHEAD],
             shares: Shares::only(Expert::Persistence),
@@ -169,10 +180,21 @@ impl Default for Memory {
 /// What a forecast looks at besides its memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sight<'a> {
-    pub(crate) objective: &'a Objective,
-    pub(crate) events: &'a [Event],
+    pub(crate) policy: &'a Policy,
+    /// Between two looks.
+    pub(crate) every: Seconds,
     pub(crate) foretold: &'a [Foretold],
     pub(crate) at: Timestamp,
+}
+
+impl Sight<'_> {
+    fn window(&self) -> Seconds {
+        self.policy.objective.window
+    }
+
+    fn lacks(&self, part: Part) -> bool {
+        self.policy.method.lacks(part)
+    }
 }
 
 /// The forecast of the windows ahead, where demand is known; `horizon` is the one that is shown.
@@ -181,7 +203,9 @@ pub(crate) fn predict(memory: &mut Memory, demand: &Demand, horizon: Seconds, si
     observe(memory, *rate, sight);
     let mut windows = calendar(outlooks(memory, *rate, sight), sight);
     for outlook in &mut windows {
-        outlook.hazard = memory.shock.hazard(outlook.starts, sight.objective.window);
+        if !sight.lacks(Part::Hazard) {
+            outlook.hazard = memory.shock.hazard(outlook.starts + sight.every.less(EVERY), sight.window());
+        }
         *outlook = outlook.brief();
     }
     let then = windows.iter().rev().find(|it| it.starts <= horizon).copied().unwrap_or_default();
@@ -192,11 +216,16 @@ pub(crate) fn predict(memory: &mut Memory, demand: &Demand, horizon: Seconds, si
         median: then.mean,
         upper: RequestsPerSecond::clamped(then.mean.get() + UPPER * then.error.get()),
         errors: if memory.learned < LEARNED { 0 } else { memory.learned },
+        missed_by: mean(&memory.off),
         windows,
         shares: memory.shares,
-        season: season(memory).map(|windows| length(windows, sight.objective)),
+        season: season(memory).map(|windows| length(windows, &sight.policy.objective)),
         jumps: std::array::from_fn(|_| jumps.next().unwrap_or_default()),
     })
+}
+
+fn mean(of: &VecDeque<Ratio>) -> Ratio {
+    Ratio::clamped(of.iter().map(|it| it.get()).sum::<f64>() / of.len().max(1) as f64).brief()
 }
 
 fn season(memory: &Memory) -> Option<Windows> {
@@ -221,7 +250,7 @@ impl Memory {
 
 /// Takes a reading: it stands for the time since the one before.
 pub(crate) fn observe(memory: &mut Memory, rate: RequestsPerSecond, sight: Sight<'_>) {
-    let (window, at) = (sight.objective.window, sight.at);
+    let (window, at) = (sight.window(), sight.at);
     let last = at.window(window);
     let Some(read) = memory.read.replace(at) else {
         memory.open = Some(Open { window: last, requests: 0.0, seen: Seconds::ZERO });
@@ -272,7 +301,7 @@ fn lose(memory: &mut Memory, elapsed: Seconds, window: Seconds) {
 /// Ends the window that runs and learns from it.
 fn close(memory: &mut Memory, sight: Sight<'_>) {
     let Some(open) = memory.open.take() else { return };
-    let half = sight.objective.window.get() / 2.0;
+    let half = sight.window().get() / 2.0;
     if open.seen.get() < half {
         memory.fine.push(None);
         memory.coarse.push(None);
@@ -293,6 +322,10 @@ fn learn(memory: &mut Memory, seen: RequestsPerSecond, sight: Sight<'_>) {
             least_weight: 1.0 / (2.0 + f64::from(memory.learned)),
         };
         memory.record.judge(&memory.said, seen, verdict);
+    }
+    if memory.learned > 0 && seen > RequestsPerSecond::ZERO {
+        memory.off.push_front(Ratio::clamped((expected.get() - seen.get()).abs() / seen.get()).brief());
+        memory.off.truncate(OFF);
     }
     follow(memory, seen, shock);
     memory.recent.push_front(seen);
@@ -334,15 +367,19 @@ fn sayings(memory: &Memory, sight: Sight<'_>) -> Sayings {
     }
     let settled = memory.shock.settled().min(memory.recent.len());
     let recent = recent.get(..settled).unwrap_or_default();
-    let season = |history: &History, season| expert::seasonal(history, season, recent).unwrap_or([[None; AHEAD]; 2]);
-    let [long, long_carried] = season(&memory.fine, Season::Long);
-    let [short, short_carried] = season(&memory.fine, Season::Short);
-    let [week, _] = season(&memory.coarse, Season::Long);
-    let [day, _] = season(&memory.coarse, Season::Short);
+    let season = |part, history: &History, season| {
+        let said = if sight.lacks(part) { None } else { expert::seasonal(history, season, recent) };
+        said.unwrap_or([[None; AHEAD]; 2])
+    };
+    let [long, long_carried] = season(Part::Season, &memory.fine, Season::Long);
+    let [short, short_carried] = season(Part::ShortSeason, &memory.fine, Season::Short);
+    let [week, _] = season(Part::CoarseSeason, &memory.coarse, Season::Long);
+    let [day, _] = season(Part::CoarseSeason, &memory.coarse, Season::Short);
     let mut trend = (0.0, 1.0);
     for (slot, says) in sayings.iter_mut().zip(Expert::ALL) {
         *slot = match says {
             Expert::Persistence => [Some(last); AHEAD],
+            Expert::Trend if sight.lacks(Part::Trend) => [None; AHEAD],
             Expert::Trend => std::array::from_fn(|_| {
                 trend.1 *= DAMPING;
                 trend.0 += trend.1;
@@ -362,7 +399,7 @@ fn sayings(memory: &Memory, sight: Sight<'_>) -> Sayings {
 
 /// The middle of a window ahead of the one that `sight` stands in or ends.
 fn ahead_of(sight: Sight<'_>, Horizon(ahead): Horizon) -> Timestamp {
-    let window = sight.objective.window;
+    let window = sight.window();
     let begins = if sight.at.ends(window) { sight.at } else { sight.at.begins(window) };
     begins.after(Seconds::clamped((ahead as f64 + 0.5) * window.get()))
 }
@@ -371,9 +408,11 @@ fn ahead_of(sight: Sight<'_>, Horizon(ahead): Horizon) -> Timestamp {
 fn foretold(sight: Sight<'_>, at: Timestamp) -> Option<RequestsPerSecond> {
     let after = sight.foretold.iter().position(|point| point.at >= at)?;
     let next = sight.foretold.get(after)?;
-    let before = sight.foretold.get(after.checked_sub(1).unwrap_or(after))?;
-    let span = next.at.since(before.at).get();
-    let share = if span > 0.0 { at.since(before.at).get() / span } else { 1.0 };
+    if next.at == at {
+        return Some(next.rate);
+    }
+    let before = sight.foretold.get(after.checked_sub(1)?)?;
+    let share = at.since(before.at).get() / next.at.since(before.at).get();
     Some(RequestsPerSecond::clamped(before.rate.get() + share * (next.rate.get() - before.rate.get())))
 }
 
@@ -406,17 +445,17 @@ fn error_at(memory: &Memory, Horizon(ahead): Horizon) -> f64 {
 
 /// The window that runs and those that follow, as they look now.
 fn outlooks(memory: &Memory, now: RequestsPerSecond, sight: Sight<'_>) -> [Outlook; AHEAD] {
-    let window = sight.objective.window;
+    let window = sight.window();
     let ahead = |index: usize| {
         let mean = memory.ahead.get(index).copied().unwrap_or_default();
         if memory.recent.is_empty() { now } else { mean }
     };
     let Some(open) = memory.open else {
-        return std::array::from_fn(|index| whole(memory, Horizon(index), ahead(index), window));
+        return std::array::from_fn(|index| whole(memory, Horizon(index), ahead(index), sight));
     };
     let left = window.less(sight.at.since(sight.at.begins(window)));
     let prior = Bell { mean: ahead(0).get(), error: error_at(memory, Horizon(0)) * ahead(0).get() };
-    let running = combine(prior, open, now);
+    let running = if sight.lacks(Part::Surprise) { prior } else { combine(prior, open, now) };
     let surprise = running.mean - prior.mean;
     let shock = shock::is_shock(
         RequestsPerSecond::clamped(running.mean),
@@ -425,7 +464,8 @@ fn outlooks(memory: &Memory, now: RequestsPerSecond, sight: Sight<'_>) -> [Outlo
     );
     let scale = running.mean / prior.mean.max(f64::MIN_POSITIVE);
     let scale = if shock { scale } else { 1.0 + CARRIED * (scale - 1.0) };
-    let momentum = if shock && surprise > 0.0 { memory.shock.momentum() } else { Ratio::ZERO };
+    let momentum =
+        if shock && surprise > 0.0 && !sight.lacks(Part::Momentum) { memory.shock.momentum() } else { Ratio::ZERO };
     std::array::from_fn(|index| {
         if index == 0 {
             let (mean, error) = (RequestsPerSecond::clamped(running.mean), RequestsPerSecond::clamped(running.error));
@@ -446,12 +486,13 @@ fn outlooks(memory: &Memory, now: RequestsPerSecond, sight: Sight<'_>) -> [Outlo
 }
 
 /// A window of which nothing was seen yet, when one has just ended.
-fn whole(memory: &Memory, Horizon(index): Horizon, mean: RequestsPerSecond, window: Seconds) -> Outlook {
+fn whole(memory: &Memory, Horizon(index): Horizon, mean: RequestsPerSecond, sight: Sight<'_>) -> Outlook {
+    let window = sight.window();
     let last = memory.recent.front().copied().unwrap_or_default();
     let jumped = memory.shock.last();
-    let (chance, more) = if jumped > RequestsPerSecond::ZERO {
+    let (chance, more) = if jumped > RequestsPerSecond::ZERO && !sight.lacks(Part::Momentum) {
         (memory.shock.momentum(), jumped)
-    } else if index == 0 && last > mean {
+    } else if index == 0 && last > mean && !sight.lacks(Part::Doubt) {
         (Ratio::clamped(memory.shares.get(Expert::Persistence).get() * DOUBT).min(Ratio::ONE), last.less(mean))
     } else {
         (Ratio::ZERO, RequestsPerSecond::ZERO)
@@ -498,7 +539,7 @@ fn combine(prior: Bell, open: Open, now: RequestsPerSecond) -> Bell {
 fn calendar(mut windows: [Outlook; AHEAD], sight: Sight<'_>) -> [Outlook; AHEAD] {
     for outlook in &mut windows {
         let (begins, ends) = (sight.at.after(outlook.starts), sight.at.after(outlook.starts + outlook.lasts));
-        for event in sight.events.iter().filter(|event| event.from < ends && event.until > begins) {
+        for event in sight.policy.events.iter().filter(|event| event.from < ends && event.until > begins) {
             outlook.mean = outlook.mean.max(event.rate);
         }
     }

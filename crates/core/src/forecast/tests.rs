@@ -1,15 +1,14 @@
 use super::*;
-use crate::policy::Objective;
+use crate::policy::Event;
 
-const OBJECTIVE: Objective =
-    Objective { latency: Seconds::milliseconds(200), misses: Ratio::permille(5), window: Objective::WINDOW };
+static POLICY: Policy = Policy::PLAIN;
 
 fn known(rate: f64) -> Demand {
     Demand::Known { rate: RequestsPerSecond::new(rate).unwrap(), age: None, complete: true }
 }
 
 fn at(second: i64) -> Sight<'static> {
-    Sight { objective: &OBJECTIVE, events: &[], foretold: &[], at: Timestamp(second * 1_000) }
+    Sight { policy: &POLICY, every: Seconds::whole(5), foretold: &[], at: Timestamp(second * 1_000) }
 }
 
 /// Feeds `course(second)` every `tick` seconds until `end`, and returns the last forecast 30 s ahead.
@@ -125,11 +124,12 @@ fn what_was_foretold_takes_part_and_wins_where_it_is_right() {
 
 #[test]
 fn what_the_operator_knows_stands_above_what_is_forecast() {
-    let events = [Event { from: Timestamp(640_000), until: Timestamp(700_000), rate: RequestsPerSecond::whole(900) }];
+    let event = Event { from: Timestamp(640_000), until: Timestamp(700_000), rate: RequestsPerSecond::whole(900) };
+    let policy = Policy { events: vec![event], ..Policy::PLAIN };
     let mut memory = Memory::default();
     let mut last = None;
     for second in (0..=600).step_by(5) {
-        let sight = Sight { events: &events, ..at(second) };
+        let sight = Sight { policy: &policy, ..at(second) };
         last = predict(&mut memory, &known(100.0), Seconds::whole(30), sight);
     }
     let means: Vec<f64> = last.unwrap().windows.iter().take(5).map(|it| it.mean.get()).collect();

@@ -1,7 +1,7 @@
 //! Made histories: workloads whose demand goes up and down, decided for real.
 
 use std::collections::BTreeMap;
-use trimtab_core::policy::{Bounds, Capacity, Objective, Policy, Protection};
+use trimtab_core::policy::{Bounds, Capacity, Method, Objective, Policy, Protection};
 use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{State, decide};
@@ -128,5 +128,6 @@ fn policy(round: i64) -> Policy {
         stabilization: Seconds::whole(120),
         events: Vec::new(),
         ramp: None,
+        method: Method::Priced,
     }
 }

@@ -15,6 +15,7 @@ use trimtab_sim::run::{Scenario, Score};
 use trimtab_sim::statistics::Point;
 use trimtab_sim::workload::Workload;
 
+mod ablation;
 mod canvas;
 mod churn;
 mod figures;
@@ -39,6 +40,7 @@ pub fn bench(command: &Bench) -> anyhow::Result<Printed> {
         Some(View::Frontier) => frontier::view(command, &setting::only(scenarios)?, &mut files)?,
         Some(View::Horizon) => horizon::view(command, &setting::only(scenarios)?, &mut files)?,
         Some(View::Churn) => churn::view(command, &setting::only(scenarios)?, &mut files)?,
+        Some(View::Ablation) => ablation::view(command, &setting::only(scenarios)?, &mut files)?,
         Some(View::ModelError) => model_error::view(command, &setting::only(scenarios)?, &mut files)?,
         Some(View::Surge(surge)) => surge::view(command, surge, &setting::only(scenarios)?, &mut files)?,
         Some(View::Traces { directory }) => traces::view(command, directory, &setting::only(scenarios)?, &mut files)?,

@@ -41,6 +41,8 @@ pub enum View {
     Horizon,
     /// Changes and reversals of each policy on each workload
     Churn,
+    /// Each part of the decision left out, one at a time, and the published gate on the same forecast (2 seeds)
+    Ablation,
     /// Every way in which the service and the metrics may differ from what is believed, one at a time (1 seed)
     ModelError,
     /// 500 requests/s, then 10,000 within a minute, and back; and the least floor that survives it (1 seed)

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
-use trimtab_core::policy::{Bounds, Capacity, Objective, Policy, Protection};
+use trimtab_core::policy::{Bounds, Capacity, Method, Objective, Policy, Protection};
 use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds};
 use walk::{Fields, Findings};
 
@@ -346,6 +346,7 @@ impl Reading<'_> {
             stabilization: stabilization?,
             events: events?,
             ramp: ramp?,
+            method: Method::Priced,
         };
         let queries = Queries {
             prometheus: None,
