@@ -205,6 +205,12 @@ pub(crate) struct Audited {
     /// The body, where there was one.
     #[serde(default)]
     request_object: serde_json::Value,
+    /// Who asked.
+    #[serde(default)]
+    user: serde_json::Value,
+    /// The answer, where it is kept.
+    #[serde(default)]
+    response_object: serde_json::Value,
 }
 
 impl Audited {
@@ -213,6 +219,27 @@ impl Audited {
         let operations = self.request_object.as_array()?.iter();
         let mut sets = operations.filter(|operation| operation.pointer("/op") == Some(&"replace".into()));
         sets.find(|set| set.pointer("/path") == Some(&"/spec/replicas".into()))?.pointer("/value")?.as_u64()
+    }
+
+    /// What a JSON Patch does (or tests) at `path`.
+    pub(crate) fn operation(&self, op: &str, path: &str) -> Option<&str> {
+        let mut operations = self.request_object.as_array()?.iter();
+        let is = |operation: &&serde_json::Value, key: &str, value: &str| operation.pointer(key) == Some(&value.into());
+        operations
+            .find(|operation| is(operation, "/op", op) && is(operation, "/path", path))?
+            .pointer("/value")?
+            .as_str()
+    }
+
+    /// The pod whose token was used.
+    pub(crate) fn pod(&self) -> &str {
+        let name = self.user.pointer("/extra/authentication.kubernetes.io~1pod-name/0");
+        name.and_then(serde_json::Value::as_str).unwrap_or_default()
+    }
+
+    /// The version that the object got, where the answer is kept.
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.response_object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
     }
 
     /// Whether a trimtab sent it, which says so in its user agent.
@@ -226,6 +253,8 @@ impl Audited {
 pub(crate) struct ObjectRef {
     #[serde(default)]
     pub(crate) resource: String,
+    #[serde(default)]
+    pub(crate) name: String,
     #[serde(default)]
     pub(crate) namespace: String,
     #[serde(default)]

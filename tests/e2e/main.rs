@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test that cannot run says by name what it needs")]
 
+mod claims;
 mod cluster;
 mod custom;
 mod disturbances;

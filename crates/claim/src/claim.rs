@@ -118,11 +118,50 @@ pub enum Step {
     /// It is ours: decide, and write under this epoch.
     Decide(Epoch),
     /// Write this epoch, which is ours, into the label.
-    Claim(Epoch),
+    Claim(Epoch, Cause),
     /// Write this epoch, which invites another agent, into the label.
-    HandOver(Epoch),
+    HandOver(Epoch, Cause),
     /// Nothing.
     Wait(Waiting),
+}
+
+/// Why a workload changes hands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Nobody had claimed it, and this agent is preferred.
+    Unclaimed,
+    /// The label names this agent: it was invited, or claims anew what could have been claimed unseen by another.
+    Named,
+    /// Somebody who is no agent changed the label of what was this agent's.
+    Restored,
+    /// That agent's Lease has not changed for long enough.
+    Silent(AgentId),
+    /// That agent has released its Lease, or has none.
+    Gone(AgentId),
+    /// That agent lives, and does not claim what is its to claim.
+    Idle(AgentId),
+    /// This agent ends.
+    Leaving,
+    /// This agent sees nothing to decide from, and another one does.
+    Blind,
+    /// Another agent is preferred, by the nodes of the pods or by lot.
+    Preferred,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unclaimed => f.write_str("nobody had claimed it"),
+            Self::Named => f.write_str("it was handed over, or is claimed anew"),
+            Self::Restored => f.write_str("somebody else had changed its label"),
+            Self::Silent(agent) => write!(f, "agent {agent} had not renewed its Lease for {DURATION}"),
+            Self::Gone(agent) => write!(f, "agent {agent} was gone"),
+            Self::Idle(agent) => write!(f, "agent {agent} had not claimed it for {DURATION}"),
+            Self::Leaving => f.write_str("its agent ends"),
+            Self::Blind => f.write_str("its agent sees nothing to decide from"),
+            Self::Preferred => f.write_str("another agent is preferred"),
+        }
+    }
 }
 
 /// Why there is nothing to do.
@@ -150,12 +189,13 @@ pub fn next(memory: &mut Memory, seen: &Seen, around: &Around<'_>) -> Step {
         return Step::Wait(Waiting::Asked);
     }
     match (memory.held(), seen.label.epoch()) {
-        (Some(held), _) => successor(memory, around).map_or(Step::Decide(held.clone()), |next| hand(memory, next)),
-        (None, Some(named)) if named.agent == *around.me => enter(memory, around),
-        _ if memory.was_taken_away() => enter(memory, around),
+        (Some(held), _) => successor(memory, around)
+            .map_or(Step::Decide(held.clone()), |(next, cause)| Step::HandOver(invitation(memory, next), cause)),
+        (None, Some(named)) if named.agent == *around.me => enter(memory, Cause::Named, around),
+        _ if memory.was_taken_away() => enter(memory, Cause::Restored, around),
         (None, Some(named)) => succeed(memory, &named.agent, named.run.is_none(), around),
         (None, None) => match around.members.preferred(&seen.uid, around.hosts, None) {
-            Some(preferred) if preferred == around.me => enter(memory, around),
+            Some(preferred) if preferred == around.me => enter(memory, Cause::Unclaimed, around),
             Some(preferred) => succeed(memory, preferred, true, around),
             None => Step::Wait(Waiting::Nobody),
         },
@@ -163,42 +203,48 @@ pub fn next(memory: &mut Memory, seen: &Seen, around: &Around<'_>) -> Step {
 }
 
 /// Nobody else has it: it is this agent's turn, or that of whom it prefers when it ends.
-fn enter(memory: &Memory, around: &Around<'_>) -> Step {
+fn enter(memory: &Memory, cause: Cause, around: &Around<'_>) -> Step {
     if around.leaving {
-        return successor(memory, around).map_or(Step::Wait(Waiting::Nobody), |next| hand(memory, next));
+        let next = successor(memory, around);
+        return next
+            .map_or(Step::Wait(Waiting::Nobody), |(next, cause)| Step::HandOver(invitation(memory, next), cause));
     }
-    Step::Claim(Epoch { number: memory.highest.next(), agent: around.me.clone(), run: Some(around.run) })
+    let epoch = Epoch { number: memory.highest.next(), agent: around.me.clone(), run: Some(around.run) };
+    Step::Claim(epoch, cause)
 }
 
 /// It is `other`'s, or `other`'s to claim; who looks after `other` claims it when that one does not live, or does not come.
 fn succeed(memory: &Memory, other: &AgentId, vacant: bool, around: &Around<'_>) -> Step {
-    let standing = around.standings.get(other).copied().unwrap_or(Standing::Unknown);
-    let never_came = vacant && around.now.since(memory.moved) >= DURATION;
-    if around.members.watchers(other).contains(&around.me) && (standing.is_over() || never_came) {
-        return enter(memory, around);
+    let cause = match around.standings.get(other) {
+        Some(Standing::Silent) => Some(Cause::Silent(other.clone())),
+        Some(Standing::Gone) => Some(Cause::Gone(other.clone())),
+        _ if vacant && around.now.since(memory.moved) >= DURATION => Some(Cause::Idle(other.clone())),
+        _ => None,
+    };
+    match cause {
+        Some(cause) if around.members.watchers(other).contains(&around.me) => enter(memory, cause, around),
+        _ => Step::Wait(Waiting::Other(other.clone())),
     }
-    Step::Wait(Waiting::Other(other.clone()))
 }
 
-fn hand(memory: &Memory, next: &AgentId) -> Step {
-    Step::HandOver(Epoch { number: memory.highest.next(), agent: next.clone(), run: None })
+fn invitation(memory: &Memory, next: &AgentId) -> Epoch {
+    Epoch { number: memory.highest.next(), agent: next.clone(), run: None }
 }
 
-/// Who should have it instead of this agent, if anybody.
-fn successor<'a>(memory: &Memory, around: &Around<'a>) -> Option<&'a AgentId> {
+/// Who should have it instead of this agent, if anybody, and why.
+fn successor<'a>(memory: &Memory, around: &Around<'a>) -> Option<(&'a AgentId, Cause)> {
     let standing = |agent: &AgentId| around.standings.get(agent).copied().unwrap_or(Standing::Unknown);
     let works = |agent: &&AgentId| standing(agent) == Standing::Working;
     if around.leaving {
         let preferred = around.members.preferred(&memory.uid, around.hosts, Some(around.me));
-        let others = preferred.into_iter().chain(around.members.watchers(around.me));
-        return others.into_iter().find(|agent| !standing(agent).is_over());
+        let mut others = preferred.into_iter().chain(around.members.watchers(around.me));
+        return others.find(|agent| !standing(agent).is_over()).map(|next| (next, Cause::Leaving));
     }
     if around.blind {
-        return around.members.watchers(around.me).into_iter().find(works);
+        return around.members.watchers(around.me).into_iter().find(works).map(|next| (next, Cause::Blind));
     }
-    let preferred = around.members.preferred(&memory.uid, around.hosts, None)?;
-    let settled = around.now.since(memory.moved) >= SETTLE;
-    (settled && preferred != around.me && works(&preferred)).then_some(preferred)
+    let preferred = memory.heir(around)?;
+    works(&preferred).then_some((preferred, Cause::Preferred))
 }
 
 impl Memory {
@@ -253,6 +299,20 @@ impl Memory {
     #[must_use]
     pub fn moved(&self) -> Boot {
         self.moved
+    }
+
+    /// Who is to have what this agent holds, once it is seen to work: who is preferred, where it has not changed hands lately.
+    #[must_use]
+    pub fn heir<'a>(&self, around: &Around<'a>) -> Option<&'a AgentId> {
+        let settled = around.now.since(self.moved) >= SETTLE;
+        self.held.as_ref().filter(|_| settled)?;
+        around.members.preferred(&self.uid, around.hosts, None).filter(|preferred| *preferred != around.me)
+    }
+
+    /// The label, as it was seen last.
+    #[must_use]
+    pub fn label(&self) -> &Label {
+        &self.label
     }
 
     fn let_go(&mut self) {

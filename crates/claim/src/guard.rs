@@ -34,6 +34,13 @@ pub fn of_claim(seen: &Seen) -> Vec<Test> {
     }
 }
 
+/// What must hold for a write where there is no other agent.
+#[must_use]
+pub fn alone(seen: &Seen) -> Vec<Test> {
+    let uid = Test::Uid(Arc::clone(&seen.uid));
+    [uid].into_iter().chain(seen.generation.map(Test::Generation)).collect()
+}
+
 /// What must hold for a write that was decided on what was seen, under `epoch`. Where the object has no dependable generation, the
 /// writer tests the values that it decided on instead.
 #[must_use]

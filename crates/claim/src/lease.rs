@@ -178,6 +178,22 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_stops_before_anybody_may_take_over() {
+        // Whenever the last renewal is sent, and whenever an observer looks first and then again.
+        for (sent, first, every) in [(0, 0, 1), (0, 19, 20), (7, 8, 20), (20, 20, 5)] {
+            let (mut tenure, mut sight) = (Tenure::default(), Sight::default());
+            tenure.renew(Boot(sent * 1_000), Boot(sent * 1_000 + 10));
+            for second in (first.max(sent)..200).step_by(every) {
+                let now = Boot(second * 1_000);
+                sight.look(Some(said("1")), now);
+                let writes = tenure.term_at(Boot(now.0.saturating_sub(DEADLINE.0))).is_some();
+                assert!(!(sight.standing().is_over() && writes), "at {second} s: {sent} {first} {every}");
+            }
+            assert!(sight.standing().is_over());
+        }
+    }
+
+    #[test]
     fn a_term_ends_by_itself_and_another_begins_with_the_next_renewal() {
         let mut tenure = Tenure::default();
         assert_eq!(tenure.term_at(Boot(0)), None, "nothing before the first renewal");

@@ -10,7 +10,7 @@
 //! through the API server), a queue of writes, a resumed claim (a claim ends with the watch, the lease or the process under which it was
 //! made, and is made anew one number higher).
 
-pub use claim::{Around, Memory, Seen, Step, Waiting, next};
+pub use claim::{Around, Cause, Memory, Seen, Step, Waiting, next};
 pub use epoch::{AgentId, Epoch, Incarnation, Number};
 pub use lease::{Standing, Tenure, Term};
 pub use member::{Members, Node};

@@ -2,22 +2,27 @@
 //!
 //! A JSON Patch on the object itself whose `test`s make check and write one transaction in the API server: it must
 //! still be the same object (uid), nobody may have changed its spec (generation), it must have the size that was decided
-//! on, and its owner must still let us (the mode label). The patch is sent once, with a deadline; the client has no retries
+//! on, its owner must still let us (the mode label), and no other agent may have claimed it (the epoch label). The patch is sent once, with a deadline; the client has no retries
 //! (by default the library would repeat any verb for minutes). What became of it is committed, refused with its kind, or
 //! unknown, and an unknown outcome is read back. Nothing is ever queued: a refused decision is dropped, and the next one starts
 //! from what is there then.
 
 use crate::config::Target;
+use crate::owner;
 use crate::view::Scalable;
 use crate::watch::MODE_LABEL;
 use crate::words::{self, chain};
+use crate::world::{Claim, Order};
 use json_patch::jsonptr::PointerBuf;
-use json_patch::{Patch as Operations, PatchOperation, ReplaceOperation, TestOperation};
+use json_patch::{AddOperation, Patch as Operations, PatchOperation, ReplaceOperation, TestOperation};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use std::time::Duration;
+use trimtab_claim::answer::{self, Meaning, Refused};
+use trimtab_claim::epoch::{Epoch, LABEL};
+use trimtab_claim::guard::{self, Test};
 use trimtab_core::Decision;
 use trimtab_core::unit::{Replicas, Timestamp};
 use trimtab_journal::{Outcome, Refusal};
@@ -46,17 +51,12 @@ pub struct Written {
     pub generation: Option<i64>,
 }
 
-/// Sets `target` to what `decision` says, if it still is as `object` shows it.
-pub async fn write(
-    client: &Client,
-    resource: &ApiResource,
-    target: &Target,
-    object: &Scalable,
-    decision: &Decision,
-) -> Written {
+/// Sets the target of an order to what its decision says, if it still is as the object shows it, and ours.
+pub(crate) async fn write(client: &Client, order: &Order) -> Written {
+    let Order { resource, target, object, decision, epoch } = order;
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, resource);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    let patch = Patch::Json::<()>(operations(object, decision));
+    let patch = Patch::Json::<()>(operations(object, decision, epoch.as_ref()));
     let answer = tokio::time::timeout(DEADLINE, api.patch(&target.name, &params, &patch)).await;
     let (outcome, generation) = match answer {
         Ok(Ok(after)) => (Outcome::Committed, after.metadata.generation),
@@ -77,42 +77,72 @@ pub async fn write(
     }
 }
 
-fn operations(object: &Scalable, decision: &Decision) -> Operations {
-    let pointer = |tokens: &[&str]| PointerBuf::from_tokens(tokens.iter().copied());
-    let test = |tokens: &[&str], value: serde_json::Value| {
-        PatchOperation::Test(TestOperation { path: pointer(tokens), value })
+fn pointer(tokens: &[&str]) -> PointerBuf {
+    PointerBuf::from_tokens(tokens.iter().copied())
+}
+
+fn test(tokens: &[&str], value: serde_json::Value) -> PatchOperation {
+    PatchOperation::Test(TestOperation { path: pointer(tokens), value })
+}
+
+/// What must hold in the API server, as JSON Patch says it.
+fn fence(tests: Vec<Test>) -> Vec<PatchOperation> {
+    let as_patch = |guard: Test| match guard {
+        Test::Uid(uid) => test(&["metadata", "uid"], (*uid).into()),
+        Test::Label(label) => test(&["metadata", "labels", LABEL], (*label).into()),
+        Test::Version(version) => test(&["metadata", "resourceVersion"], (*version).into()),
+        Test::Generation(generation) => test(&["metadata", "generation"], generation.into()),
     };
-    Operations(vec![
-        test(&["metadata", "uid"], object.uid.clone().into()),
-        test(&["metadata", "generation"], object.generation.into()),
+    tests.into_iter().map(as_patch).collect()
+}
+
+fn operations(object: &Scalable, decision: &Decision, epoch: Option<&Epoch>) -> Operations {
+    let seen = owner::seen(object);
+    let mut operations = fence(epoch.map_or_else(|| guard::alone(&seen), |epoch| guard::of_write(&seen, epoch)));
+    operations.extend([
         test(&["metadata", "labels", MODE_LABEL], "own".into()),
         test(&["spec", "replicas"], object.replicas.into()),
         PatchOperation::Replace(ReplaceOperation { path: pointer(&["spec", "replicas"]), value: decision.to.0.into() }),
-    ])
+    ]);
+    Operations(operations)
+}
+
+/// What an answer that is no success means, with what was said.
+fn refusal(error: &kube::Error) -> (Meaning, String) {
+    let kube::Error::Api(status) = error else { return (Meaning::Unknown, words::api(error)) };
+    let causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
+    (answer::meaning(Refused { code: status.code, message: &status.message, causes }), status.message.clone())
 }
 
 /// What kind of refusal an error is; `None` where the write may have been done all the same.
 fn classify(error: &kube::Error) -> Option<Refusal> {
-    let kube::Error::Api(status) = error else { return None };
-    let message = status.message.clone();
-    let causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
-    // Codes as a 1.36 API server gives them: a failed `test` is a 422 without causes, a validation error has some,
-    // an admission policy's denial says so in its message.
-    match status.code {
-        422 if message.contains("denied") => Some(Refusal::Admission(message)),
-        422 if causes => Some(Refusal::Invalid(message)),
-        409 | 422 => Some(Refusal::Changed),
-        403 if message.contains("ValidatingAdmissionPolicy")
-            || message.contains("admission webhook")
-            || message.contains("exceeded quota") =>
-        {
-            Some(Refusal::Admission(message))
-        }
-        401 | 403 => Some(Refusal::Forbidden(message)),
-        404 => Some(Refusal::Gone),
-        429 => Some(Refusal::Busy(message)),
-        400 | 405 | 413 | 415 => Some(Refusal::Invalid(message)),
-        _ => None,
+    let (meaning, message) = refusal(error);
+    Some(match meaning {
+        Meaning::Changed => Refusal::Changed,
+        Meaning::Invalid => Refusal::Invalid(message),
+        Meaning::Denied | Meaning::PolicyBroken => Refusal::Admission(message),
+        Meaning::Forbidden => Refusal::Forbidden(message),
+        Meaning::Gone => Refusal::Gone,
+        Meaning::Busy => Refusal::Busy(message),
+        Meaning::Unknown => return None,
+    })
+}
+
+/// Writes an epoch into the label of an object, if it still is as it was seen. Returns why it was not done, or that nobody knows: the
+/// watch shows what became of it.
+pub(crate) async fn claim(client: &Client, claim: &Claim) -> Option<(Meaning, String)> {
+    let Claim { resource, target, object, epoch } = claim;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, resource);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let mut operations = fence(guard::of_claim(&owner::seen(object)));
+    // There is a map of labels: without the one that lets us write, nothing is claimed.
+    let path = pointer(&["metadata", "labels", LABEL]);
+    operations.push(PatchOperation::Add(AddOperation { path, value: epoch.to_string().into() }));
+    let patch = Patch::Json::<()>(Operations(operations));
+    match tokio::time::timeout(DEADLINE, api.patch(&target.name, &params, &patch)).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(refusal(&error)),
+        Err(_) => Some((Meaning::Unknown, "no answer within 5 s".into())),
     }
 }
 
@@ -175,7 +205,7 @@ pub async fn announce(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use kube::core::Status;
     use kube::core::response::{StatusCause, StatusDetails};
@@ -269,6 +299,11 @@ mod tests {
         decide(&policy, &mut State::default(), &snapshot)
     }
 
+    /// A decision to go from one size to another.
+    pub(crate) fn decision(from: Replicas, to: Replicas) -> Decision {
+        Decision { from, to, ..first_look() }
+    }
+
     /// A write from 4 to 6 replicas, decided on generation 7, whose answer is lost.
     async fn lost(generation: i64, replicas: u32) -> Written {
         let resource = ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&());
@@ -279,10 +314,12 @@ mod tests {
             replicas: 4,
             selector: kube::core::Selector::default(),
             mode_label: Some("own".into()),
+            shown: crate::view::Shown::default(),
             rolling_out: false,
         };
         let decision = Decision { from: Replicas(4), to: Replicas(6), ..first_look() };
-        write(&loses_the_answer(generation, replicas), &resource, &target, &object, &decision).await
+        let order = Order { resource, target, object, decision, epoch: None };
+        write(&loses_the_answer(generation, replicas), &order).await
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,11 +1,13 @@
 //! Starting and ending an agent: the clients, the sources, the endpoints, and the loop between them.
 
+use crate::boot::BootClock;
 use crate::cli;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::inbox::{Event, Inbox};
 use crate::lease::Candidate;
 use crate::metrics::{self, Counters};
+use crate::owner::Identity;
 use crate::policies::{self, Policies};
 use crate::record::Recorder;
 use crate::report::{Report, Sights};
@@ -18,15 +20,20 @@ use anyhow::{Context, anyhow};
 use futures::future::BoxFuture;
 use kube::runtime::events::{Recorder as EventRecorder, Reporter};
 use kube::{Client, Config};
+use sha2::{Digest, Sha256};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch as channel};
 use tokio::time::Instant;
+use trimtab_claim::{AgentId, Incarnation};
 use trimtab_journal::{Bound, Journal};
 
-/// The name of the Lease, and of whatever else there is one of.
+/// The name of what there is one of.
 const NAME: &str = "trimtab";
+/// Claims and hand-overs that are sent at the same time.
+const CLAIMS: usize = 8;
 /// Moments of the past that are looked up in the journal at the same time.
 const LOOKS: usize = 2;
 /// How long the end of the process waits for answers that are under way.
@@ -46,7 +53,9 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
             )
         })?;
         let (client, writer) = clients(&config)?;
-        let agent = identity();
+        let identity = identity(&settings);
+        let agent = identity.name.clone();
+        let boot = BootClock::start();
         let namespace = settings.lease_namespace.clone().unwrap_or_else(own_namespace);
         let (inbox, events) = Inbox::new();
         let counters = Counters::default();
@@ -69,12 +78,15 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
             events: EventRecorder::new(writer.clone(), reporter),
             writer,
             sources,
-            candidate: Candidate { namespace, name: NAME.into(), identity: agent.clone(), interval: settings.interval },
+            candidate: Candidate { namespace, identity: identity.clone(), pod: pod(), interval: settings.interval },
+            boot,
+            turns: Arc::new(Semaphore::new(CLAIMS)),
             inbox,
             scopes: scopes(&settings),
         };
         let parts = Parts {
-            agent,
+            agent: identity,
+            boot,
             world: Box::new(world),
             mode: settings.mode,
             interval: settings.interval,
@@ -157,12 +169,29 @@ fn channels(agent: &str, counters: &Counters, settings: &cli::Run) -> (Senders, 
     ((report, sights, turned, ready), shown)
 }
 
-/// The pod's name where there is one: it is what an operator looks for.
-fn identity() -> String {
+/// The pod, where there is one: its name and uid.
+fn pod() -> Option<(String, String)> {
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Some((var("POD_NAME")?, var("POD_UID")?))
+}
+
+/// The pod where there is one: its name is what an operator looks for. Otherwise host and process; an agent that is started again
+/// with the same journal is the same agent.
+fn identity(settings: &cli::Run) -> Identity {
+    // Random without being a dependency: the standard library seeds its hash maps from the system.
+    let run = Incarnation((RandomState::new().hash_one(std::process::id()) >> 32) as u32);
+    if let Some((name, uid)) = pod()
+        && let Some(agent) = AgentId::of_pod(&uid)
+    {
+        return Identity { agent, run, name };
+    }
     let host = std::env::var("POD_NAME").or_else(|_| std::fs::read_to_string("/etc/hostname")).unwrap_or_default();
     let host = host.trim();
-    // A container that restarts keeps its pod's name; the process id tells two agents on one host apart.
-    if std::env::var("POD_NAME").is_ok() { host.to_owned() } else { format!("{host}-{}", std::process::id()) }
+    let journal = std::path::absolute(&settings.journal).unwrap_or_else(|_| settings.journal.clone());
+    let same = Sha256::digest(format!("{host}\n{}", journal.display()));
+    let digits = same.iter().take(6).fold(0_u64, |digits, byte| (digits << 8) | u64::from(*byte));
+    let agent = AgentId::new(&format!("{digits:012x}")).expect("hexadecimal digits");
+    Identity { agent, run, name: format!("{host}-{}", std::process::id()) }
 }
 
 fn own_namespace() -> String {

@@ -168,6 +168,9 @@ pub struct Status {
     /// Only this namespace
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
+    /// Who decides which workload, since when, and why it moved last
+    #[arg(long)]
+    pub agents: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would print it")]
     pub source: Source,

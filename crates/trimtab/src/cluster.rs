@@ -1,22 +1,23 @@
 //! The world that a cluster is: its watches, its Prometheus, its API server.
 
 use crate::act;
+use crate::boot::BootClock;
 use crate::config::{Kind, Target, Workload};
 use crate::explain;
 use crate::inbox::{Event, Inbox};
-use crate::lease::{self, Candidate};
+use crate::lease::{self, Candidate, Wanted};
 use crate::sense;
 use crate::sources::Sources;
 use crate::watch;
 use crate::words;
-use crate::world::{Note, Order, Tasks, World};
+use crate::world::{Claim, Note, Order, Tasks, World};
 use kube::Client;
 use kube::api::ApiResource;
 use kube::runtime::events::{EventType, Recorder};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch as channel;
+use tokio::sync::{Semaphore, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -37,6 +38,9 @@ pub(crate) struct Cluster {
     pub(crate) events: Recorder,
     pub(crate) sources: Sources,
     pub(crate) candidate: Candidate,
+    pub(crate) boot: BootClock,
+    /// Claims that are sent at the same time: an agent that ends hands over hundreds.
+    pub(crate) turns: Arc<Semaphore>,
     pub(crate) inbox: Inbox,
     /// The namespaces that are watched one by one, or all at once.
     pub(crate) scopes: Vec<Option<String>>,
@@ -65,8 +69,20 @@ impl World for Cluster {
         tokio::spawn(sense::backfill(self.sources.clone(), workloads, before, self.inbox.clone()));
     }
 
-    fn elect(&self, turned: channel::Receiver<Instant>) -> JoinHandle<()> {
-        tokio::spawn(lease::run(self.writer.clone(), self.candidate.clone(), turned, self.inbox.clone()))
+    fn join(&self, turned: channel::Receiver<Instant>, wanted: channel::Receiver<Wanted>) -> JoinHandle<()> {
+        tokio::spawn(watch::members(self.client.clone(), self.candidate.namespace.clone(), self.inbox.clone()));
+        let (writer, candidate, inbox) = (self.writer.clone(), self.candidate.clone(), self.inbox.clone());
+        tokio::spawn(lease::run(writer, candidate, self.boot, (turned, wanted), inbox))
+    }
+
+    fn claim(&self, claim: Claim, under_way: &TaskTracker) {
+        let (writer, inbox, turns) = (self.writer.clone(), self.inbox.clone(), Arc::clone(&self.turns));
+        under_way.spawn(async move {
+            // A semaphore that is never closed.
+            let _turn = turns.acquire_owned().await;
+            let refused = act::claim(&writer, &claim).await;
+            inbox.send(Event::Claimed { target: claim.target, refused }).await;
+        });
     }
 
     fn write(&self, order: Order, under_way: &TaskTracker) {
@@ -85,8 +101,8 @@ impl World for Cluster {
 
 /// One write, away from the loop: the patch, the word back, and the Event.
 async fn write(writer: Client, events: Recorder, inbox: Inbox, order: Order) {
-    let Order { resource, target, object, decision } = order;
-    let written = act::write(&writer, &resource, &target, &object, &decision).await;
+    let written = act::write(&writer, &order).await;
+    let Order { resource, target, object, decision, .. } = order;
     let said = match &written.outcome {
         Outcome::Committed => Some((EventType::Normal, decision.verb.to_string(), explain::sentence(&decision))),
         Outcome::Refused(Refusal::Changed) => None,

@@ -4,7 +4,7 @@ use crate::cli::{Cli, Explain, Lint, Replay, Status};
 use crate::explain;
 use crate::policies;
 use crate::remote;
-use crate::report::Report;
+use crate::report::{self, Report, Workload};
 use crate::serve::{Past, listing, past};
 use crate::terms;
 use anyhow::Context;
@@ -44,8 +44,12 @@ impl Printed {
 #[must_use]
 pub fn status(command: &Status) -> BoxFuture<'_, anyhow::Result<Printed>> {
     Box::pin(async move {
-        let answer = remote::get(&command.source, "/api/v1/report").await?;
-        let mut report: Report = parse(&answer)?;
+        let answers = remote::get_all(&command.source, "/api/v1/report").await?;
+        let reports = answers.iter().map(parse::<Report>).collect::<anyhow::Result<Vec<_>>>()?;
+        if command.agents && !command.source.json {
+            return Ok(Printed::done(explain::agents(&reports)));
+        }
+        let mut report = report::of_all(reports);
         if command.source.json {
             let wanted = command.namespace.as_deref();
             report.workloads.retain(|workload| {
@@ -70,7 +74,15 @@ pub fn explain(command: &Explain) -> BoxFuture<'_, anyhow::Result<Printed>> {
             }
         } else {
             let query = at.map_or_else(String::new, |at| format!("?at={}", at.0));
-            let answer = remote::get(&command.source, &format!("/api/v1/workloads/{}{query}", command.target)).await?;
+            let path = format!("/api/v1/workloads/{}", command.target);
+            // Who has it knows why it was decided so, and has recorded it.
+            let agent = if command.source.url.is_none() {
+                let first = parse::<Workload>(&remote::get(&command.source, &path, None).await?);
+                first.ok().and_then(|workload| workload.claim).map(|claim| claim.agent)
+            } else {
+                None
+            };
+            let answer = remote::get(&command.source, &format!("{path}{query}"), agent.as_deref()).await?;
             if answer.status == 404 {
                 let said = String::from_utf8_lossy(&answer.body).trim().to_owned();
                 return Ok(Printed::not_found(format!("{said}; trimtab status lists what there is\n")));

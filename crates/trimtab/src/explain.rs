@@ -2,7 +2,7 @@
 //!
 //! Every number printed is a field of the recorded decision: nothing is estimated and nothing is computed twice.
 
-use crate::report::{Considered, Report, Workload, Writes};
+use crate::report::{self, Considered, Report, Workload, Writes};
 use std::fmt::Write;
 use trimtab_core::capacity::Capacity;
 use trimtab_core::decision::Reason;
@@ -307,7 +307,7 @@ pub fn status(report: &Report, namespace: Option<&str>) -> String {
     lines(
         &mut text,
         &[format!(
-            "{}: {changing} would change, {blind} blind; leader: {}; as of {}",
+            "{}: {changing} would change, {blind} blind; may write: {}; as of {}",
             plural(u32::try_from(rows.len()).unwrap_or(u32::MAX), "workload"),
             report.leader.as_deref().unwrap_or("none"),
             clock(report.at)
@@ -321,6 +321,44 @@ pub fn status(report: &Report, namespace: Option<&str>) -> String {
     for (what, problem) in &report.troubles {
         lines(&mut text, &[format!("trouble: {what}: {problem}")]);
     }
+    text
+}
+
+/// `status --agents`: one row a workload that an agent has claimed, or should have, by agent.
+#[must_use]
+pub fn agents(reports: &[Report]) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["AGENT", "WORKLOAD", "EPOCH", "FOR", "MOVED BECAUSE"]);
+    let mut rows = Vec::new();
+    for workload in report::of_all(reports.to_vec()).workloads {
+        let unclaimed = matches!(workload.writes, Writes::OtherAgent(None));
+        match workload.claim {
+            Some(claim) => rows.push((claim.agent.clone(), workload.workload, Some(claim))),
+            None if unclaimed => rows.push(("nobody".to_owned(), workload.workload, None)),
+            None => {}
+        }
+    }
+    rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    let at = reports.iter().map(|report| report.at).max().unwrap_or_default();
+    let mut text = String::new();
+    for (agent, workload, claim) in &rows {
+        let (epoch, held, why) = claim.as_ref().map_or_else(
+            || ("-".to_owned(), "-".to_owned(), "no agent has claimed it".to_owned()),
+            |claim| {
+                let number = claim.epoch.split('.').next().unwrap_or_default().to_owned();
+                let why = claim.why.clone().unwrap_or_else(|| "its agent does not say".to_owned());
+                (number, span(at.since(claim.since)), why)
+            },
+        );
+        table.add_row([agent.clone(), workload.clone(), epoch, held, why]);
+    }
+    lines(&mut text, &table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
+    let may_write: Vec<&str> = reports.iter().filter_map(|report| report.leader.as_deref()).collect();
+    let silent = reports.iter().filter(|report| report.leader.is_none()).map(|report| report.agent.as_str());
+    let silent: Vec<&str> = silent.collect();
+    let others = if silent.is_empty() { String::new() } else { format!("; without a Lease: {}", silent.join(", ")) };
+    lines(&mut text, &[format!("{} agents may write{others}; as of {}", may_write.len(), clock(at))]);
     text
 }
 
@@ -523,6 +561,7 @@ mod tests {
             signals: vec![report(last.as_ref())],
             last,
             changed: None,
+            claim: None,
         })
     }
 
@@ -579,6 +618,7 @@ mod tests {
             signals: Vec::new(),
             last: None,
             changed: None,
+            claim: None,
         };
         insta::assert_snapshot!(explain(&workload));
     }
@@ -599,6 +639,7 @@ mod tests {
             signals: Vec::new(),
             last,
             changed: None,
+            claim: None,
         };
         considered(0, Some(280.0), 7);
         let report = Report {

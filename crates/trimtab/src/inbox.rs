@@ -2,12 +2,14 @@
 
 use crate::act::Written;
 use crate::config::{Kind, Target};
-use crate::lease::Leadership;
+use crate::lease::Leased;
+use crate::owner::Member;
 use crate::sense::Round;
 use crate::view::{Change, Pod, PodName, Scalable, Scope};
 use kube::api::ApiResource;
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
+use trimtab_claim::answer::Meaning;
 use trimtab_core::unit::{RequestsPerSecond, Timestamp};
 
 /// Events that wait at most. A listing of thousands of pods fills it; the watch then waits for the loop.
@@ -66,8 +68,19 @@ pub enum Event {
         /// How.
         written: Written,
     },
-    /// Who may act changed.
-    Leadership(Leadership),
+    /// A Lease was renewed, lost, or looked at.
+    Leased(Leased),
+    /// The watch on the agents' own Service spoke: its slices by their name, with the agents in each.
+    Members(Change<String, Vec<Member>>),
+    /// There is no other agent: every workload is ours.
+    Alone,
+    /// A claim or hand-over ended. One that was done is shown by the watch.
+    Claimed {
+        /// Of which workload.
+        target: Target,
+        /// Why it was not done, where it was not or nobody knows; `Changed` where somebody else was quicker.
+        refused: Option<(Meaning, String)>,
+    },
     /// Something outside a single workload is in trouble, or no longer.
     Trouble {
         /// What.

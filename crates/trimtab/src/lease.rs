@@ -1,304 +1,285 @@
-//! Who may act: one agent, chosen by a Lease.
+//! The Leases: one of this agent's own that it renews, and those of others that it looks after.
 //!
-//! Every agent decides; the holder of the Lease writes. What to do with a Lease that was read is a pure function
-//! (`claim`); the task around it reads, claims with the resourceVersion that it read, and renews. Expiry is judged by
-//! this process's own clock from when it saw the Lease change, never by the times in it, so that a skewed clock steals nothing.
-//! A holder's right ends by itself ([`Leadership::Ours`]), whatever became of this task: counted from when the renewal was
-//! sent, which is before anybody can have seen it, and early enough that the last write that began under it has been given up
-//! when another may take over. A Lease is a hint and no fence all the same (Jepsen, etcd 3.4.3; a request that was given up
-//! may still be carried out): what keeps two writers apart is the `test`s in every patch.
+//! What a Lease means is judged in [`trimtab_claim::lease`]; here is only the asking. One request for each renewal and each look, every
+//! 20 s, whatever the number of agents. An agent whose loop no longer decides renews nothing. Of two
+//! processes that take themselves for the same agent the one that was started last has the Lease, and the other stops.
 
+use crate::boot::BootClock;
 use crate::inbox::{Event, Inbox};
-use crate::words::chain;
+use crate::owner::Identity;
+use crate::words::{self, chain};
 use futures::future::BoxFuture;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff;
 use kube::Client;
 use kube::api::{Api, PostParams};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use trimtab_claim::lease::{DEADLINE, DURATION, RENEW, Said, Sight};
+use trimtab_claim::{AgentId, Boot};
 
-/// A Lease that did not change for so long belongs to nobody.
-const DURATION: Duration = Duration::from_secs(15);
-/// The holder renews this often.
-const RENEW: Duration = Duration::from_secs(5);
-/// A holder begins no write later than this after it sent its last successful renewal.
-const FENCE: Duration = Duration::from_secs(10);
-/// A renewal that takes longer is given up.
-const DEADLINE: Duration = Duration::from_secs(4);
 /// Beyond its interval, a round may take so long until its agent is no longer worth renewing for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The annotation by which an agent says that it sees nothing to decide from.
+const BLIND: &str = "trimtab.dev/blind";
+/// The label of all Leases of agents.
+const LABEL: (&str, &str) = ("app.kubernetes.io/name", "trimtab");
 
-/// Who may act.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leadership {
-    /// Nobody was asked yet.
-    Unknown,
-    /// This agent, until then.
-    Ours {
-        /// When its right to write ends, unless it is renewed.
-        until: Instant,
-    },
-    /// Another one, by its name.
-    Theirs(String),
-}
-
-/// Where the Lease is and who asks for it.
+/// Where the Leases are, and who renews one.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Namespace of the Lease.
+    /// Namespace of the Leases.
     pub namespace: String,
-    /// Name of the Lease.
-    pub name: String,
-    /// This agent: its pod's name, or host and process.
-    pub identity: String,
+    /// This agent.
+    pub identity: Identity,
+    /// Its pod's name and uid: the Lease goes with it.
+    pub pod: Option<(String, String)>,
     /// How often its loop decides.
     pub interval: Duration,
 }
 
-/// What was seen of the Lease, and since when it has looked like that.
-#[derive(Clone, Debug, PartialEq)]
-struct Seen {
-    holder: String,
-    version: Option<String>,
-    since: Instant,
+/// What is to be done beside renewing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose Leases are looked at.
+    pub looks: BTreeSet<AgentId>,
+    /// Whether this agent sees nothing to decide from, which its Lease then says.
+    pub blind: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claim {
-    /// Write our name into it.
-    Take,
-    /// Another holds it; look again later.
-    Wait,
+/// What a Lease told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leased {
+    /// Our own was renewed.
+    Renewed {
+        /// When that was asked for.
+        sent: Boot,
+    },
+    /// Another process took our own.
+    Lost,
+    /// Another agent's was looked at.
+    Looked {
+        /// Whose.
+        agent: AgentId,
+        /// What it says; `None` where there is none.
+        said: Option<Said>,
+        /// When it was asked for.
+        at: Boot,
+    },
 }
 
-fn claim(identity: &str, seen: &Seen, now: Instant) -> Claim {
-    let expired = now.duration_since(seen.since) >= DURATION;
-    if seen.holder == identity || seen.holder.is_empty() || expired { Claim::Take } else { Claim::Wait }
-}
-
-/// Asks for the Lease until the inbox closes, and says who may act. `decided` holds when the loop last decided:
-/// an agent that no longer decides lets the Lease go.
+/// Renews and looks until the inbox closes. `decided` holds when the loop last decided.
 #[must_use]
 pub fn run(
     client: Client,
     candidate: Candidate,
-    decided: watch::Receiver<Instant>,
+    clock: BootClock,
+    (decided, mut wanted): (watch::Receiver<Instant>, watch::Receiver<Wanted>),
     inbox: Inbox,
 ) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let api: Api<Lease> = Api::namespaced(client, &candidate.namespace);
-        let what = format!("lease {}/{}", candidate.namespace, candidate.name);
-        let mut seen: Option<Seen> = None;
-        let mut said = Leadership::Unknown;
+        let mut keeper = Keeper::new(client, candidate, clock, inbox.clone());
+        let mut due = Instant::now();
+        let mut known = BTreeSet::new();
         loop {
-            let begun = Instant::now();
-            let useful = decided.borrow().elapsed() < candidate.interval + PATIENCE;
-            let answer = tokio::time::timeout(DEADLINE, step(&api, &candidate, &mut seen, useful)).await;
-            let (now, problem) = match answer {
-                Ok(Ok(holder)) => (holder.leadership(begun), None),
-                Ok(Err(error)) => (said.clone(), Some(explain(&candidate, &error))),
-                Err(_) => (said.clone(), Some(format!("no answer within {} s", DEADLINE.as_secs()))),
-            };
-            inbox.send(Event::Trouble { what: what.clone(), problem }).await;
-            if now != said {
-                said = now.clone();
-                inbox.send(Event::Leadership(now)).await;
+            let Wanted { looks, blind } = wanted.borrow_and_update().clone();
+            if due <= Instant::now() {
+                due = Instant::now() + RENEW.duration();
+                let useful = decided.borrow().elapsed() < keeper.candidate.interval + PATIENCE;
+                keeper.renew(useful, blind).await;
+                known.clear();
+            }
+            for agent in looks.difference(&known.clone()) {
+                keeper.look(agent).await;
+                known.insert(agent.clone());
             }
             tokio::select! {
                 () = inbox.closed() => break,
-                () = tokio::time::sleep(RENEW) => {}
+                () = tokio::time::sleep_until(due) => {}
+                Ok(()) = wanted.changed() => {}
             }
         }
-        if matches!(said, Leadership::Ours { .. }) {
-            release(&api, &candidate).await;
-        }
+        keeper.release().await;
     })
 }
 
-/// Whom the Lease names, after a look at it or a write to it.
-enum Holder {
-    Nobody,
-    Us,
-    Other(String),
+/// What the task keeps of the Leases.
+pub(crate) struct Keeper {
+    api: Api<Lease>,
+    candidate: Candidate,
+    clock: BootClock,
+    inbox: Inbox,
+    /// Our own, as it was written last.
+    ours: Option<Lease>,
+    /// Another process's hold on our own, once we have lost it.
+    theirs: Option<Sight>,
 }
 
-impl Holder {
-    /// What follows for who may act, where the look or the write began then.
-    fn leadership(self, begun: Instant) -> Leadership {
-        match self {
-            Self::Nobody => Leadership::Unknown,
-            Self::Us => Leadership::Ours { until: begun + FENCE },
-            Self::Other(agent) => Leadership::Theirs(agent),
-        }
+impl Keeper {
+    pub(crate) fn new(client: Client, candidate: Candidate, clock: BootClock, inbox: Inbox) -> Self {
+        let api = Api::namespaced(client, &candidate.namespace);
+        Self { api, candidate, clock, inbox, ours: None, theirs: None }
     }
-}
 
-async fn step(
-    api: &Api<Lease>,
-    candidate: &Candidate,
-    seen: &mut Option<Seen>,
-    useful: bool,
-) -> Result<Holder, kube::Error> {
-    let Some(lease) = api.get_opt(&candidate.name).await? else {
+    fn holder(&self) -> String {
+        format!("{}.{}", self.candidate.identity.agent, self.candidate.identity.run)
+    }
+
+    async fn say(&self, leased: Leased) {
+        self.inbox.send(Event::Leased(leased)).await;
+    }
+
+    async fn trouble(&self, problem: Option<String>) {
+        let what = format!("leases in namespace {}", self.candidate.namespace);
+        self.inbox.send(Event::Trouble { what, problem }).await;
+    }
+
+    pub(crate) async fn renew(&mut self, useful: bool, blind: bool) {
         if !useful {
-            return Ok(Holder::Nobody);
+            return;
         }
-        api.create(&PostParams::default(), &lease_of(candidate, None)).await?;
-        return Ok(Holder::Us);
-    };
-    let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
-    let version = lease.metadata.resource_version.clone();
-    if seen.as_ref().is_none_or(|seen| seen.version != version) {
-        *seen = Some(Seen { holder: holder.clone(), version, since: Instant::now() });
+        let sent = self.clock.now();
+        match tokio::time::timeout(DEADLINE.duration(), self.write(blind)).await {
+            Ok(Ok(true)) => {
+                self.trouble(None).await;
+                self.say(Leased::Renewed { sent }).await;
+            }
+            Ok(Ok(false)) => {
+                let name = self.candidate.identity.agent.lease();
+                self.trouble(Some(format!(
+                    "another process took lease {name}, so nothing is written here: two agents have the same identity; give each its own pod, or --journal"
+                )))
+                .await;
+                self.say(Leased::Lost).await;
+            }
+            Ok(Err(error)) => self.trouble(Some(explain(&self.candidate, &error))).await,
+            Err(_) => self.trouble(Some(format!("no answer within {DEADLINE}"))).await,
+        }
     }
-    let Some(known) = seen.as_ref() else { return Ok(Holder::Nobody) };
-    if claim(&candidate.identity, known, Instant::now()) == Claim::Wait {
-        return Ok(Holder::Other(holder));
-    }
-    if !useful {
-        return Ok(Holder::Nobody);
-    }
-    match api.replace(&candidate.name, &PostParams::default(), &lease_of(candidate, Some(&lease))).await {
-        Ok(_) => Ok(Holder::Us),
-        // Another one was quicker: its name will be there at the next look.
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Holder::Nobody),
-        Err(error) => Err(error),
-    }
-}
 
-fn lease_of(candidate: &Candidate, before: Option<&Lease>) -> Lease {
-    let now = MicroTime(jiff::Timestamp::now());
-    let spec = before.and_then(|lease| lease.spec.clone()).unwrap_or_default();
-    let ours = spec.holder_identity.as_deref() == Some(&candidate.identity);
-    Lease {
-        metadata: ObjectMeta {
-            name: Some(candidate.name.clone()),
-            namespace: Some(candidate.namespace.clone()),
-            resource_version: before.and_then(|lease| lease.metadata.resource_version.clone()),
-            ..before.map(|lease| lease.metadata.clone()).unwrap_or_default()
-        },
-        spec: Some(LeaseSpec {
-            holder_identity: Some(candidate.identity.clone()),
-            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
-            acquire_time: if ours { spec.acquire_time } else { Some(now.clone()) },
-            renew_time: Some(now),
-            lease_transitions: Some(spec.lease_transitions.unwrap_or_default() + i32::from(!ours)),
-            ..spec
-        }),
+    /// Writes our Lease; says whether it is ours then.
+    async fn write(&mut self, blind: bool) -> Result<bool, kube::Error> {
+        let name = self.candidate.identity.agent.lease();
+        if let Some(ours) = &self.ours {
+            match self.api.replace(&name, &PostParams::default(), &self.lease(Some(ours), blind)).await {
+                Ok(written) => {
+                    self.ours = Some(written);
+                    return Ok(true);
+                }
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(there) = self.api.get_opt(&name).await? else {
+            self.ours = Some(self.api.create(&PostParams::default(), &self.lease(None, blind)).await?);
+            return Ok(true);
+        };
+        if self.is_anothers(&there) {
+            return Ok(false);
+        }
+        self.ours = Some(self.api.replace(&name, &PostParams::default(), &self.lease(Some(&there), blind)).await?);
+        self.theirs = None;
+        Ok(true)
     }
-}
 
-/// Lets the Lease go at a clean end, so that the next agent need not wait for it to expire.
-async fn release(api: &Api<Lease>, candidate: &Candidate) {
-    let released = async {
-        let mut lease = api.get(&candidate.name).await?;
-        if let Some(spec) =
-            lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&candidate.identity))
-        {
+    /// Whether another process took the Lease from this one, and still renews it. At its start a process takes it from whoever has it.
+    fn is_anothers(&mut self, there: &Lease) -> bool {
+        let holder = there.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+        let had = self.ours.take().is_some() || self.theirs.is_some();
+        if !had || holder.is_empty() || holder == self.holder() {
+            return false;
+        }
+        let now = self.clock.now();
+        let sight = self.theirs.get_or_insert_default();
+        sight.look(Some(said(there)), now);
+        !sight.standing().is_over()
+    }
+
+    pub(crate) async fn look(&self, agent: &AgentId) {
+        let at = self.clock.now();
+        match tokio::time::timeout(DEADLINE.duration(), self.api.get_opt(&agent.lease())).await {
+            Ok(Ok(lease)) => {
+                let said = lease.as_ref().map(said);
+                self.say(Leased::Looked { agent: agent.clone(), said, at }).await;
+            }
+            Ok(Err(error)) => self.trouble(Some(explain(&self.candidate, &error))).await,
+            Err(_) => self.trouble(Some(format!("no answer within {DEADLINE}"))).await,
+        }
+    }
+
+    fn lease(&self, before: Option<&Lease>, blind: bool) -> Lease {
+        let now = MicroTime(jiff::Timestamp::now());
+        let spec = before.and_then(|lease| lease.spec.clone()).unwrap_or_default();
+        let holder = self.holder();
+        let ours = spec.holder_identity.as_deref() == Some(&holder);
+        let owner = self.candidate.pod.as_ref().map(|(name, uid)| OwnerReference {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            name: name.clone(),
+            uid: uid.clone(),
+            ..OwnerReference::default()
+        });
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(self.candidate.identity.agent.lease()),
+                namespace: Some(self.candidate.namespace.clone()),
+                resource_version: before.and_then(|lease| lease.metadata.resource_version.clone()),
+                labels: Some([(LABEL.0.to_owned(), LABEL.1.to_owned())].into()),
+                annotations: blind.then(|| [(BLIND.to_owned(), "true".to_owned())].into()),
+                owner_references: owner.map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(holder),
+                lease_duration_seconds: i32::try_from(DURATION.0 / 1_000).ok(),
+                acquire_time: if ours { spec.acquire_time } else { Some(now.clone()) },
+                renew_time: Some(now),
+                lease_transitions: Some(spec.lease_transitions.unwrap_or_default() + i32::from(!ours)),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    /// Lets the Lease go at a clean end, so that nobody need wait for it to become silent.
+    async fn release(self) {
+        let Some(mut lease) = self.ours else { return };
+        if let Some(spec) = lease.spec.as_mut() {
             spec.holder_identity = Some(String::new());
-            api.replace(&candidate.name, &PostParams::default(), &lease).await?;
         }
-        Ok::<(), kube::Error>(())
-    };
-    if let Ok(Err(error)) = tokio::time::timeout(DEADLINE, released).await {
-        tracing::warn!(error = chain(&error), "failed to release the lease");
+        let name = self.candidate.identity.agent.lease();
+        let params = PostParams::default();
+        let released = self.api.replace(&name, &params, &lease);
+        match tokio::time::timeout(DEADLINE.duration(), released).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "failed to release the lease"),
+            Err(_) => tracing::warn!("failed to release the lease: no answer"),
+        }
+    }
+}
+
+fn said(lease: &Lease) -> Said {
+    let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+    let annotations = lease.metadata.annotations.as_ref();
+    Said {
+        version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        held: holder.is_some_and(|holder| !holder.is_empty()),
+        blind: annotations.is_some_and(|annotations| annotations.contains_key(BLIND)),
     }
 }
 
 fn explain(candidate: &Candidate, error: &kube::Error) -> String {
-    let Candidate { namespace, name, .. } = candidate;
+    let namespace = &candidate.namespace;
     match error {
         kube::Error::Api(status) if status.code == 403 => format!(
-            "not allowed to use lease {namespace}/{name}, so nothing is written: grant get, create and update on leases in namespace {namespace} ({})",
+            "not allowed to use leases in namespace {namespace}, so nothing is written: grant get, create and update on leases in namespace {namespace} ({})",
             status.message
         ),
-        kube::Error::Api(status) if status.code == 404 => {
-            format!(
-                "namespace {namespace} of the lease does not exist, so nothing is written: create it, or name another with --lease-namespace"
-            )
-        }
-        other => format!("cannot use lease {namespace}/{name}, so nothing is written: {}", chain(other)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::act;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    fn seen(holder: &str, since: Instant) -> Seen {
-        Seen { holder: holder.into(), version: Some("1".into()), since }
-    }
-
-    #[test]
-    fn a_lease_is_taken_when_it_is_ours_free_or_has_not_changed_for_its_duration() {
-        let now = Instant::now();
-        assert_eq!(claim("a", &seen("a", now), now), Claim::Take);
-        assert_eq!(claim("a", &seen("", now), now), Claim::Take);
-        assert_eq!(claim("a", &seen("b", now), now + DURATION), Claim::Take);
-        assert_eq!(claim("a", &seen("b", now), now + DURATION - Duration::from_millis(1)), Claim::Wait);
-    }
-
-    #[test]
-    fn timings_fit_each_other() {
-        assert!(FENCE + act::DEADLINE <= DURATION, "a write that began at the last moment has been given up");
-        assert!(RENEW + DEADLINE < FENCE, "one failed renewal costs no right to write");
-    }
-
-    /// An API server that creates the Lease, and from then on answers nothing.
-    fn hangs_after_the_first_claim() -> Client {
-        let claimed = Arc::new(AtomicBool::new(false));
-        let answer = move |request: http::Request<kube::client::Body>| {
-            let claimed = Arc::clone(&claimed);
-            async move {
-                let (status, body) = match (request.method().as_str(), claimed.load(Ordering::SeqCst)) {
-                    ("GET", false) => {
-                        let missing =
-                            r#"{"kind":"Status","status":"Failure","message":"","reason":"NotFound","code":404}"#;
-                        (404, Vec::from(missing))
-                    }
-                    ("POST", false) => {
-                        claimed.store(true, Ordering::SeqCst);
-                        (201, request.into_body().collect_bytes().await.unwrap().to_vec())
-                    }
-                    _ => std::future::pending().await,
-                };
-                let response = http::Response::builder().status(status).body(kube::client::Body::from(body)).unwrap();
-                Ok::<_, std::convert::Infallible>(response)
-            }
-        };
-        Client::new(tower::service_fn(answer), "trimtab")
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_holder_stops_before_anybody_may_take_over() {
-        let (inbox, mut events) = Inbox::new();
-        let (_decided, decides) = watch::channel(Instant::now());
-        let candidate = Candidate {
-            namespace: "trimtab".into(),
-            name: "trimtab".into(),
-            identity: "a".into(),
-            interval: Duration::from_secs(1),
-        };
-        let claimed = Instant::now();
-        let election = tokio::spawn(run(hangs_after_the_first_claim(), candidate, decides, inbox));
-        let mut rights = Vec::new();
-        let mut hung = 0;
-        while hung < 3 {
-            match events.recv().await.unwrap() {
-                Event::Leadership(leadership) => rights.push(leadership),
-                Event::Trouble { problem: Some(_), .. } => hung += 1,
-                _ => {}
-            }
-        }
-        assert!(claimed.elapsed() > FENCE, "renewals were tried all the while");
-        assert_eq!(rights, [Leadership::Ours { until: claimed + FENCE }], "and none extended the right");
-        drop(events);
-        election.await.unwrap();
+        kube::Error::Api(status) if status.code == 404 => format!(
+            "namespace {namespace} of the leases does not exist, so nothing is written: create it, or name another with --lease-namespace"
+        ),
+        other => format!("cannot use leases in namespace {namespace}, so nothing is written: {}", words::api(other)),
     }
 }

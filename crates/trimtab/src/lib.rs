@@ -6,6 +6,7 @@
 pub mod act;
 pub mod agent;
 pub mod bench;
+pub mod boot;
 pub mod cli;
 pub mod clock;
 mod cluster;
@@ -19,15 +20,19 @@ pub mod import;
 pub mod inbox;
 pub mod lease;
 pub mod metrics;
+pub mod owner;
 pub mod page;
 pub mod policies;
 pub mod prometheus;
 pub mod record;
 pub mod remote;
 pub mod report;
+pub mod rights;
 mod run;
 pub mod sense;
 pub mod serve;
+#[cfg(test)]
+mod simulation;
 pub mod sources;
 mod tally;
 pub mod telemetry;

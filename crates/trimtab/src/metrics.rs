@@ -3,7 +3,7 @@
 //! What holds of each workload is read from the last report when somebody scrapes, so that a workload which is gone leaves no
 //! series behind; what happened is counted as it happens.
 
-use crate::report::{Hour, Report, Sights};
+use crate::report::{Hour, Report, Sights, Writes};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
@@ -130,7 +130,17 @@ impl Collector for Workloads {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let report = self.0.borrow().clone();
         let ours = report.leader.as_ref() == Some(&report.agent);
-        one(&mut encoder, "leader", "1 while this agent may write", u32::from(ours))?;
+        one(
+            &mut encoder,
+            "lease",
+            "1 while this agent's Lease lasts and it may write what it has claimed",
+            u32::from(ours),
+        )?;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let own = report.workloads.iter().filter(|workload| matches!(workload.writes, Writes::Own)).count();
+        one(&mut encoder, "workloads_owned", "Workloads that this agent has claimed and may write", count(own))?;
+        let unclaimed = report.troubles.keys().filter(|what| what.ends_with(" (claim)")).count();
+        one(&mut encoder, "workloads_unclaimed", "Workloads that no agent has claimed for 95 s", count(unclaimed))?;
         let troubles = u32::try_from(report.troubles.len()).unwrap_or(u32::MAX);
         one(&mut encoder, "troubles", "What trimtab status lists as trouble, rejected policies too", troubles)?;
         states(&mut encoder, &report)?;

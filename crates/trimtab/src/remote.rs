@@ -1,15 +1,15 @@
-//! Reaching an agent: by its URL, or from a laptop by port-forward with the user's own kubeconfig.
+//! Reaching agents: one by its URL, or all from a laptop by port-forward with the user's own kubeconfig.
 //!
-//! Of several agents the one that holds the Lease is asked, since it is the one that writes; otherwise the first that is ready.
+//! Agents share the workloads: what is true of a workload is known by the agent that has claimed it.
 
 use crate::cli::Source;
 use crate::words;
 use anyhow::{Context, anyhow, bail};
 use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::config::KubeConfigOptions;
@@ -25,6 +25,9 @@ const LONGEST_ANSWER: usize = 64 << 20;
 /// Port-forward, request and answer together.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Agents that are asked at the same time.
+const ASKED_AT_ONCE: usize = 8;
+
 /// What an agent answered.
 #[derive(Debug)]
 pub struct Answer {
@@ -34,17 +37,43 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Asks an agent for `path`.
+/// Asks one agent for `path`, the one of this name where there is such a one.
 #[must_use]
-pub fn get<'a>(source: &'a Source, path: &'a str) -> BoxFuture<'a, anyhow::Result<Answer>> {
+pub fn get<'a>(source: &'a Source, path: &'a str, agent: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Answer>> {
     Box::pin(async move {
         let asked = async {
-            match &source.url {
-                Some(url) => by_url(url, path).await,
-                None => by_port_forward(source, path).await,
+            if let Some(url) = &source.url {
+                return by_url(url, path).await;
             }
+            let (pods, ready) = agents(source).await?;
+            let named = ready.iter().find(|name| Some(name.as_str()) == agent).or(ready.first());
+            by_port_forward(&pods, named.map(String::as_str).unwrap_or_default(), path).await
         };
         tokio::time::timeout(DEADLINE, asked).await.context("the agent did not answer within 30 s")?
+    })
+}
+
+/// Asks every agent that is ready for `path`; what one of them does not answer is left out, where another does.
+#[must_use]
+pub fn get_all<'a>(source: &'a Source, path: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<Answer>>> {
+    Box::pin(async move {
+        if source.url.is_some() {
+            return Ok(vec![get(source, path, None).await?]);
+        }
+        let (pods, ready) = agents(source).await?;
+        let ask = |agent: String| {
+            let pods = pods.clone();
+            async move {
+                let asked = tokio::time::timeout(DEADLINE, by_port_forward(&pods, &agent, path)).await;
+                asked.unwrap_or_else(|_| Err(anyhow!("agent {agent} did not answer within 30 s")))
+            }
+        };
+        let answers: Vec<anyhow::Result<Answer>> = stream::iter(ready).map(ask).buffered(ASKED_AT_ONCE).collect().await;
+        let (answered, mut failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        if answered.is_empty() {
+            return Err(failed.pop().and_then(Result::err).unwrap_or_else(|| anyhow!("no agent answered")));
+        }
+        Ok(answered.into_iter().filter_map(Result::ok).collect())
     })
 }
 
@@ -55,7 +84,8 @@ async fn by_url(url: &str, path: &str) -> anyhow::Result<Answer> {
     Ok(Answer { status, body: response.bytes().await.context("failed to read the agent's answer")? })
 }
 
-async fn by_port_forward(source: &Source, path: &str) -> anyhow::Result<Answer> {
+/// The agents that are ready, by their pods.
+async fn agents(source: &Source) -> anyhow::Result<(Api<Pod>, Vec<String>)> {
     let options = KubeConfigOptions { context: source.context.clone(), ..KubeConfigOptions::default() };
     let config = Config::from_kubeconfig(&options).await.map_err(|error| {
         let cause = words::without_secrets(&error);
@@ -63,31 +93,32 @@ async fn by_port_forward(source: &Source, path: &str) -> anyhow::Result<Answer> 
     })?;
     let client = Client::try_from(config).context("failed to use the kubeconfig")?;
     let namespace = &source.agent_namespace;
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods: Api<Pod> = Api::namespaced(client, namespace);
     let agents = pods
         .list(&ListParams::default().labels(AGENTS))
         .await
         .map_err(|error| anyhow!("failed to list the agents in namespace {namespace}: {}", words::api(&error)))?;
     let ready: Vec<String> = agents.iter().filter(|pod| is_ready(pod)).map(ResourceExt::name_any).collect();
-    let leases: Api<Lease> = Api::namespaced(client, namespace);
-    let holder = leases.get_opt("trimtab").await.ok().flatten().and_then(|lease| lease.spec?.holder_identity);
-    let Some(agent) = ready.iter().find(|name| Some(*name) == holder.as_ref()).or(ready.first()) else {
+    if ready.is_empty() {
         bail!(
             "no agent is ready in namespace {namespace} (pods labelled {AGENTS}): name another with --agent-namespace, or an address with --url"
         );
-    };
+    }
+    Ok((pods, ready))
+}
+
+async fn by_port_forward(pods: &Api<Pod>, agent: &str, path: &str) -> anyhow::Result<Answer> {
     let mut forward = pods
         .portforward(agent, &[PORT])
         .await
-        .map_err(|error| anyhow!("failed to forward a port to pod {namespace}/{agent}: {}", words::api(&error)))?;
+        .map_err(|error| anyhow!("failed to forward a port to pod {agent}: {}", words::api(&error)))?;
     let stream = forward.take_stream(PORT).context("the port-forward gave no stream")?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .with_context(|| format!("failed to speak HTTP to pod {namespace}/{agent}"))?;
+        .with_context(|| format!("failed to speak HTTP to pod {agent}"))?;
     let connection = tokio::spawn(connection);
     let request = http::Request::get(path).header("host", "trimtab").body(Empty::<Bytes>::new())?;
-    let response =
-        sender.send_request(request).await.with_context(|| format!("pod {namespace}/{agent} did not answer"))?;
+    let response = sender.send_request(request).await.with_context(|| format!("pod {agent} did not answer"))?;
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), LONGEST_ANSWER)
         .collect()

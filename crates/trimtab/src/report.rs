@@ -16,7 +16,7 @@ pub struct Report {
     pub version: String,
     /// When the report was made.
     pub at: Timestamp,
-    /// The agent that may write, by its name; `None` while nobody was chosen.
+    /// This agent, while its own Lease lasts: it may write what it has claimed.
     pub leader: Option<String>,
     /// What is in trouble beyond a single workload, with the cure.
     pub troubles: BTreeMap<String, String>,
@@ -39,6 +39,30 @@ impl Report {
     }
 }
 
+/// What all agents say together: of each workload what the agent says that decides it, or else the first.
+#[must_use]
+pub fn of_all(reports: Vec<Report>) -> Report {
+    let mut all = Report::of("");
+    let mut workloads: BTreeMap<String, Workload> = BTreeMap::new();
+    let mut writers = Vec::new();
+    for report in reports {
+        if all.at < report.at {
+            (all.agent, all.at) = (report.agent, report.at);
+        }
+        writers.extend(report.leader);
+        all.troubles.extend(report.troubles);
+        for workload in report.workloads {
+            let known = workloads.get(&workload.workload);
+            if known.is_none_or(|known| matches!(known.writes, Writes::OtherAgent(_))) {
+                workloads.insert(workload.workload.clone(), workload);
+            }
+        }
+    }
+    all.leader = (!writers.is_empty()).then(|| writers.join(", "));
+    all.workloads = workloads.into_values().collect();
+    all
+}
+
 /// One workload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Workload {
@@ -56,6 +80,22 @@ pub struct Workload {
     pub last: Option<Considered>,
     /// The last change that was written.
     pub changed: Option<Changed>,
+    /// Who decides it, where an agent has claimed it.
+    #[serde(default)]
+    pub claim: Option<Claim>,
+}
+
+/// Which agent decides a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The agent: its pod, where its Service lists it.
+    pub agent: String,
+    /// The label, as it is on the object.
+    pub epoch: String,
+    /// Since when, as the agent saw it that made this report.
+    pub since: Timestamp,
+    /// Why it changed hands last; only the agent that claimed it knows.
+    pub why: Option<String>,
 }
 
 /// What an agent has seen of each workload by itself, by namespace/kind/name.
@@ -99,6 +139,7 @@ impl Workload {
             signals: Vec::new(),
             last: Some(last),
             changed: None,
+            claim: None,
         }
     }
 }
@@ -126,7 +167,7 @@ pub enum Writes {
     Shadow,
     /// The workload does not carry the label `trimtab.dev/mode=own`.
     NotOptedIn,
-    /// Another agent writes, or nobody was chosen yet.
+    /// Another agent has claimed it, or nobody has yet.
     OtherAgent(Option<String>),
     /// Of a decision that is past: the journal records what became of a write, not why there was none.
     NotRecorded,

@@ -5,19 +5,20 @@
 //! workload; whether a decision is carried out is asked in one place, [`Loop::may_write`].
 
 use crate::act::Written;
+use crate::boot::BootClock;
 use crate::clock::{self, Clock};
 use crate::config::{CountedAt, Kind, Mode, Target, Workload};
 use crate::explain;
 use crate::inbox::Event;
-use crate::lease::Leadership;
 use crate::metrics::Counters;
+use crate::owner::{Ask, Claimed, Identity, Ownership};
 use crate::policies::Policies;
 use crate::record::Recorder;
 use crate::report::{self, Considered, Report, Sight, Sights, Writes};
 use crate::sense::{self, Round, Signal};
 use crate::track::{Past, Tracked};
-use crate::view::{Scalable, View};
-use crate::world::{Note, Order, Tasks, World};
+use crate::view::{Change, Scalable, View};
+use crate::world::{Claim, Note, Order, Tasks, World};
 use kube::api::ApiResource;
 use kube::runtime::events::EventType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,8 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use trimtab_claim::answer::Meaning;
+use trimtab_claim::epoch::AgentId;
 use trimtab_core::invariant;
 use trimtab_core::snapshot::Snapshot;
 use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp};
@@ -35,19 +38,26 @@ use trimtab_journal::{Entry, Outcome, Record};
 
 /// Prometheus is asked for at most this share of the time: after a round that took long, the next one waits.
 const QUIET: u32 = 4;
-/// How often signals are read while another agent writes: the commonest scrape interval.
+/// How often signals are read of what another agent decides, to keep a forecast warm: the commonest scrape interval.
 const FOLLOWING: Duration = Duration::from_secs(15);
 /// How long nothing is written to a workload whose size somebody else changed. Ten minutes let a human finish, and keep a
 /// loop that fights us to six rounds an hour.
 const STAND_DOWN: Seconds = Seconds::whole(600);
 /// How long the end of the process waits for writes that are under way, which read back an unknown outcome.
 const LAST_WRITES: Duration = Duration::from_secs(10);
+/// How long it then waits for what was claimed to be handed over.
+const HANDOVER: Duration = Duration::from_secs(8);
+/// After two periods without an answer from any Prometheus an agent says that it sees nothing, and lets others decide who do.
+const BLIND: Duration = FOLLOWING.saturating_mul(2);
+/// A claim that was refused for another reason than that somebody was quicker is tried again after so long.
+const CLAIM_AGAIN: Duration = Duration::from_secs(15);
 /// How long it then waits for the Lease to be released.
 const RELEASE: Duration = Duration::from_secs(10);
 
 /// What the loop is made of that does not change.
 pub(crate) struct Parts {
-    pub(crate) agent: String,
+    pub(crate) agent: Identity,
+    pub(crate) boot: BootClock,
     pub(crate) world: Box<dyn World>,
     /// Of policies that do not say.
     pub(crate) mode: Mode,
@@ -85,9 +95,15 @@ pub(crate) struct Loop {
     kinds: BTreeMap<Kind, Known>,
     /// The targets, for those who read what costs a request for each.
     targets: channel::Sender<Arc<BTreeSet<Target>>>,
-    leadership: Leadership,
-    /// Asks for the Lease, once a policy wants to write.
-    election: Option<JoinHandle<()>>,
+    ownership: Ownership,
+    /// Keeps the Lease, once a policy wants to write.
+    membership: Option<JoinHandle<()>>,
+    /// Since when no Prometheus answers.
+    blind: Option<Instant>,
+    /// What the round that is under way reads.
+    asked: BTreeSet<Target>,
+    /// When what others decide is read again.
+    next_following: Instant,
     /// The writes that are under way, with their Events.
     writes: TaskTracker,
     troubles: BTreeMap<String, String>,
@@ -97,6 +113,7 @@ pub(crate) struct Loop {
 
 impl Loop {
     pub(crate) fn new(parts: Parts, policies: Policies) -> Self {
+        let ownership = Ownership::new(parts.agent.clone());
         Self {
             view: View::new(parts.scopes.clone()),
             parts,
@@ -104,8 +121,11 @@ impl Loop {
             tracked: BTreeMap::new(),
             kinds: BTreeMap::new(),
             targets: channel::Sender::default(),
-            leadership: Leadership::Unknown,
-            election: None,
+            ownership,
+            membership: None,
+            blind: None,
+            asked: BTreeSet::new(),
+            next_following: Instant::now(),
             writes: TaskTracker::new(),
             troubles: BTreeMap::new(),
             next_round: Some(Instant::now()),
@@ -127,10 +147,11 @@ impl Loop {
         }
         // What was begun is brought to its end, while nobody else may write yet.
         drop(tokio::time::timeout(LAST_WRITES, self.end_writes(&mut events)).await);
+        drop(tokio::time::timeout(HANDOVER, self.hand_over(&mut events)).await);
         // Closing the inbox is the sign for everything that this loop started; the Lease is released before the process ends.
         drop(events);
-        if let Some(election) = self.election {
-            drop(tokio::time::timeout(RELEASE, election).await);
+        if let Some(membership) = self.membership {
+            drop(tokio::time::timeout(RELEASE, membership).await);
         }
         drop(tokio::task::spawn_blocking(|| self.parts.recorder.finish()).await);
     }
@@ -156,11 +177,25 @@ impl Loop {
         }
     }
 
+    /// Hands over what this agent has, so that nobody need wait until it is found to be gone.
+    async fn hand_over(&mut self, events: &mut mpsc::Receiver<Event>) {
+        self.ownership.leave();
+        self.writes.reopen();
+        for target in self.tracked.keys().cloned().collect::<Vec<_>>() {
+            self.settle(&target);
+        }
+        self.end_writes(events).await;
+    }
+
     /// Applies one event.
     pub(crate) fn apply(&mut self, event: Event) {
         match event {
             Event::Object { kind, scope, change } if self.kinds.contains_key(&kind) => {
+                let shown = if let Change::Is(target, _) = &change { Some(target.clone()) } else { None };
                 self.view.apply_object(&kind, &scope, change);
+                if let Some(target) = shown.filter(|target| self.tracked.contains_key(target)) {
+                    self.see_claim(&target);
+                }
             }
             Event::Pod { scope, change } => self.view.apply_pod(&scope, change),
             Event::PolicyMap { scope, change } => {
@@ -179,27 +214,13 @@ impl Loop {
                 }
             }
             Event::Written { target, written } => self.end_write(&target, written),
-            Event::Leadership(leadership) => self.follow_leadership(leadership),
+            Event::Leased(leased) => self.ownership.learn(leased, self.parts.boot.now()),
+            Event::Members(change) => self.ownership.apply_members(change),
+            Event::Alone => self.ownership.be_alone(),
+            Event::Claimed { target, refused } => self.end_claim(&target, refused),
             Event::Trouble { what, problem } => self.note_trouble(what, problem),
             // A watch that was given up may have said something before.
             Event::Object { .. } | Event::Stop => {}
-        }
-    }
-
-    fn follow_leadership(&mut self, leadership: Leadership) {
-        let before = self.leader().map(str::to_owned);
-        self.leadership = leadership;
-        if self.leader() != before.as_deref() {
-            tracing::info!(leader = self.leader(), "leadership changed");
-        }
-    }
-
-    /// Who may write now, as far as this agent knows.
-    fn leader(&self) -> Option<&str> {
-        match &self.leadership {
-            Leadership::Ours { until } if Instant::now() < *until => Some(&self.parts.agent),
-            Leadership::Theirs(agent) => Some(agent),
-            Leadership::Ours { .. } | Leadership::Unknown => None,
         }
     }
 
@@ -227,10 +248,11 @@ impl Loop {
             tracked.follow(&workload.queries.demand, workload.policy.objective.window);
         }
         self.follow_kinds();
-        if self.election.is_none()
-            && self.policies.workloads().values().any(|workload| self.mode(workload) == Mode::Own)
-        {
-            self.election = Some(self.parts.world.elect(self.parts.turned.subscribe()));
+        let wanted = self.policies.workloads();
+        self.ownership.forget_others(|target| wanted.contains_key(target));
+        if self.membership.is_none() && wanted.values().any(|workload| self.mode(workload) == Mode::Own) {
+            let joined = self.parts.world.join(self.parts.turned.subscribe(), self.ownership.wanted());
+            self.membership = Some(joined);
         }
     }
 
@@ -281,8 +303,16 @@ impl Loop {
         self.next_round = None;
         let now = self.parts.clock.now();
         self.ask_for_the_past(now);
+        // What others decide only keeps a forecast warm: one agent on each node must not be a multiple of all queries.
+        let all = self.next_following <= Instant::now();
+        if all {
+            self.next_following = Instant::now() + FOLLOWING;
+        }
         let workloads: Vec<Arc<Workload>> = self.policies.workloads().values().cloned().collect();
-        self.parts.world.ask(workloads);
+        let asked: Vec<Arc<Workload>> =
+            workloads.into_iter().filter(|workload| all || self.is_ours(&workload.target)).collect();
+        self.asked = asked.iter().map(|workload| workload.target.clone()).collect();
+        self.parts.world.ask(asked);
     }
 
     fn ask_for_the_past(&mut self, now: Timestamp) {
@@ -310,8 +340,13 @@ impl Loop {
         let at = self.parts.clock.now();
         self.compare_clocks(at, &round.clocks);
         let mut entries = Vec::new();
+        self.look_around(round);
         let workloads: Vec<Arc<Workload>> = self.policies.workloads().values().cloned().collect();
         for workload in &workloads {
+            self.settle(&workload.target);
+            if !self.asked.contains(&workload.target) {
+                continue;
+            }
             let decided = self.decide_one(workload, round, at);
             entries.extend(decided.map(|record| Entry::Decided(Box::new(record))));
         }
@@ -319,9 +354,7 @@ impl Loop {
         // Not what a policy names: a tenant's policy for a kind that nobody may list must not take agents out of service.
         let ready = if self.view.has_pods() { Ok(()) } else { Err("pods have not been listed yet".to_owned()) };
         self.publish(at, ready);
-        // Who follows only keeps its forecast warm: one agent on each node must not be a multiple of all queries.
-        let least = if matches!(self.leadership, Leadership::Theirs(_)) { FOLLOWING } else { Duration::ZERO };
-        let pause = self.parts.interval.max(round.took * QUIET).max(least);
+        let pause = self.parts.interval.max(round.took * QUIET);
         self.next_round = Some(Instant::now() + pause);
     }
 
@@ -450,10 +483,97 @@ impl Loop {
                 target: target.clone(),
                 object: object.clone(),
                 decision: decision.clone(),
+                epoch: self.ownership.held(target, self.parts.boot.now()).cloned(),
             };
             self.parts.world.write(order, &self.writes);
         }
         tracked.last = Some(considered);
+    }
+
+    // === whose it is ===
+
+    /// The watch shows a workload: its label may name another agent now, or this one.
+    fn see_claim(&mut self, target: &Target) {
+        if let Some(object) = self.view.object(target) {
+            self.ownership.see(target, object, self.parts.boot.now());
+        }
+        self.settle(target);
+    }
+
+    /// Claims or hands over what is to be claimed or handed over. Only what may be written to is anybody's.
+    fn settle(&mut self, target: &Target) {
+        let Some(workload) = self.policies.workloads().get(target).cloned() else { return };
+        let Some(tracked) = self.tracked.get(target) else { return };
+        let hosts = self.view.hosts(target);
+        let (Some(object), true) = (self.view.object(target), self.view.knows(target)) else { return };
+        let resource = self.kinds.get(&target.kind).and_then(|known| known.resource.clone());
+        let (Some(resource), Some("own")) = (resource, object.mode_label.as_deref()) else { return };
+        let waits = tracked.writing || tracked.claim_again.is_some_and(|again| again > Instant::now());
+        if waits || self.membership.is_none() || self.ownership.is_alone() || self.mode(&workload) != Mode::Own {
+            return;
+        }
+        let asked = self.ownership.next(target, object, hosts, self.parts.boot.now());
+        if let Some(Ask { epoch, cause }) = asked {
+            let to = self.ownership.called(&epoch.agent);
+            tracing::info!(workload = %target, epoch = %epoch, agent = to, because = %cause, "claiming");
+            let claim = Claim { resource, target: target.clone(), object: object.clone(), epoch };
+            self.parts.world.claim(claim, &self.writes);
+        }
+    }
+
+    fn end_claim(&mut self, target: &Target, refused: Option<(Meaning, String)>) {
+        let what = format!("claiming {target}");
+        let Some((meaning, said)) = refused else { return self.note_trouble(what, None) };
+        self.ownership.give_up(target);
+        // Somebody was quicker, or it may have been done: the watch shows it.
+        if matches!(meaning, Meaning::Changed | Meaning::Gone) {
+            return;
+        }
+        if let Some(tracked) = self.tracked.get_mut(target) {
+            tracked.claim_again = Some(Instant::now() + CLAIM_AGAIN);
+        }
+        self.note_trouble(what, Some(said));
+    }
+
+    /// What the round says of this agent's own sight, and which workloads nobody has though somebody should.
+    fn look_around(&mut self, round: &Round) {
+        let (now, boot) = (Instant::now(), self.parts.boot.now());
+        let sees = round.troubles.values().any(Option::is_none) || round.troubles.is_empty();
+        self.blind = if sees { None } else { self.blind.or(Some(now)) };
+        let blind = self.blind.is_some_and(|since| now.duration_since(since) >= BLIND);
+        self.ownership.look_around(blind, boot);
+        for (target, workload) in self.policies.workloads().clone() {
+            let label = self.view.object(&target).and_then(|object| object.mode_label.as_deref());
+            let claimable = label == Some("own") && self.mode(&workload) == Mode::Own;
+            let unclaimed = self.ownership.unclaimed(&target, boot).filter(|_| claimable);
+            let problem =
+                unclaimed.map(|since| format!("no agent has claimed it for {since}, so its decisions are not written"));
+            self.note_trouble(format!("{target} (claim)"), problem);
+        }
+    }
+
+    /// Whether a workload's signals are to be read as often as they can be.
+    fn is_ours(&mut self, target: &Target) -> bool {
+        let hosts = self.view.hosts(target);
+        self.view.object(target).is_none_or(|object| self.ownership.is_ours(target, &object.uid, &hosts))
+    }
+
+    /// Who has a workload, for people to read.
+    fn claim_of(&self, target: &Target, at: Timestamp) -> Option<report::Claim> {
+        let Claimed { epoch, since, cause } = self.ownership.claimed(target)?;
+        let ago = self.parts.boot.now().since(since);
+        Some(report::Claim {
+            agent: self.ownership.called(&epoch.agent),
+            epoch: epoch.to_string(),
+            since: Timestamp(at.0.saturating_sub(i64::try_from(ago.0).unwrap_or(i64::MAX))),
+            why: cause.map(|cause| cause.to_string()),
+        })
+    }
+
+    /// The agent that has a workload, where it is another one.
+    fn other_agent(&self, target: &Target) -> Option<String> {
+        let owner: &AgentId = self.ownership.owner(target)?;
+        (owner != self.ownership.name()).then(|| self.ownership.called(owner))
     }
 
     // === writing ===
@@ -468,9 +588,9 @@ impl Loop {
         if label != Some("own") {
             return Writes::NotOptedIn;
         }
-        match self.leader() {
-            Some(agent) if agent == self.parts.agent => {}
-            other => return Writes::OtherAgent(other.map(str::to_owned)),
+        let held = self.ownership.held(&workload.target, self.parts.boot.now()).is_some();
+        if !held && !self.ownership.is_alone() {
+            return Writes::OtherAgent(self.other_agent(&workload.target));
         }
         if let Some(until) = tracked.standing_down.filter(|until| *until > at) {
             return Writes::StandingDown(until);
@@ -532,13 +652,14 @@ impl Loop {
                 signals: tracked.signals.clone(),
                 last: tracked.last.clone(),
                 changed: tracked.changed.clone(),
+                claim: self.claim_of(&workload.target, at),
             })
         });
         let report = Report {
-            agent: self.parts.agent.clone(),
+            agent: self.parts.agent.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             at,
-            leader: self.leader().map(str::to_owned),
+            leader: self.ownership.has_lease(self.parts.boot.now()).then(|| self.parts.agent.name.clone()),
             troubles: self
                 .troubles
                 .iter()

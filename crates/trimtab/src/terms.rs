@@ -295,6 +295,7 @@ mod tests {
             signals: Vec::new(),
             last: None,
             changed: None,
+            claim: None,
         }
     }
 

@@ -93,7 +93,7 @@ async fn ask(command: &Top) -> Heard {
 }
 
 async fn read<T: serde::de::DeserializeOwned>(command: &Top, path: &str) -> Result<T, String> {
-    let answer = remote::get(&command.source, path).await.map_err(|error| format!("{error:#}"))?;
+    let answer = remote::get(&command.source, path, None).await.map_err(|error| format!("{error:#}"))?;
     serde_json::from_slice(&answer.body)
         .map_err(|error| format!("the agent's answer is of another version of trimtab: {error}"))
 }
@@ -362,6 +362,7 @@ mod tests {
             signals: Vec::new(),
             last: None,
             changed: None,
+            claim: None,
         };
         let report = Report { workloads: names.iter().map(workload).collect(), ..Report::of("a") };
         let hour = Hour { windows: 120, missed: 3, ..Hour::default() };

@@ -4,6 +4,7 @@ use crate::act::Written;
 use crate::report::{self, Changed, Considered, Writes};
 use crate::tally::Tally;
 use crate::view::Scalable;
+use tokio::time::Instant;
 use trimtab_core::policy::Capacity;
 use trimtab_core::snapshot::{Reading, Snapshot};
 use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
@@ -40,6 +41,8 @@ pub(crate) struct Tracked {
     pub(crate) settled: Option<Settled>,
     pub(crate) standing_down: Option<Timestamp>,
     pub(crate) blocked: Option<Blocked>,
+    /// No claim is made before.
+    pub(crate) claim_again: Option<Instant>,
     /// Writes in a row that were refused as outdated, though the object was still at this generation.
     pub(crate) misfits: (i64, u32),
     pub(crate) changed: Option<Changed>,
@@ -248,6 +251,7 @@ mod tests {
             replicas,
             selector: Selector::default(),
             mode_label: Some("own".into()),
+            shown: crate::view::Shown::default(),
             rolling_out: false,
         }
     }

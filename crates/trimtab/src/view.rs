@@ -7,6 +7,9 @@
 use crate::config::{Kind, Target};
 use kube::core::{Selector, SelectorExt};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use trimtab_claim::claim::Label;
+use trimtab_claim::member::Node;
 use trimtab_core::snapshot::Fleet;
 use trimtab_core::unit::{Replicas, Seconds, Timestamp};
 
@@ -28,8 +31,21 @@ pub struct Scalable {
     pub selector: Selector,
     /// The label `trimtab.dev/mode`, where it carries one.
     pub mode_label: Option<String>,
+    /// What the claims of agents go by.
+    pub shown: Shown,
     /// Whether pods of two versions exist side by side.
     pub rolling_out: bool,
+}
+
+/// What the claims of agents on an object go by.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shown {
+    /// `metadata.resourceVersion`.
+    pub version: String,
+    /// The label `trimtab.dev/epoch`.
+    pub label: Label,
+    /// How often the watch had listed when it showed this.
+    pub listing: u64,
 }
 
 /// A pod, as far as it matters here.
@@ -45,6 +61,8 @@ pub struct Pod {
     pub was_ready: bool,
     /// Whether it is on its way out, or has ended.
     pub leaving: bool,
+    /// The node that it was given, once it was.
+    pub node: Option<Arc<str>>,
 }
 
 /// What a watch says.
@@ -89,6 +107,10 @@ impl<K: Ord + Clone, V> Shelf<K, V> {
         self.items.get(key)
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.items.values()
+    }
+
     /// Applies a change and returns what it concerned: key, and value before.
     pub(crate) fn apply(&mut self, change: Change<K, V>) -> Vec<(K, Option<V>)> {
         match change {
@@ -116,6 +138,7 @@ impl<K: Ord + Clone, V> Shelf<K, V> {
 #[derive(Clone, Debug)]
 struct Count {
     ready: u32,
+    hosts: BTreeSet<Node>,
     /// When the pods were created that are starting.
     starting: Vec<Timestamp>,
 }
@@ -228,6 +251,13 @@ impl View {
         self.starts.get(target).into_iter().flatten().copied().collect()
     }
 
+    /// The nodes that the pods of `target` are on.
+    pub fn hosts(&mut self, target: &Target) -> BTreeSet<Node> {
+        let Some(object) = object(&self.objects, target) else { return BTreeSet::new() };
+        let count = self.counts.entry(target.clone()).or_insert_with(|| count(&self.pods, target, &object.selector));
+        count.hosts.clone()
+    }
+
     /// The replicas of `target` as they are at `at`, where it exists and everything is known.
     pub fn fleet(&mut self, target: &Target, at: Timestamp) -> Option<Fleet> {
         if !self.knows(target) {
@@ -284,8 +314,9 @@ fn own_pods<'a>(
 }
 
 fn count(pods: &BTreeMap<Scope, Shelf<PodName, Pod>>, target: &Target, selector: &Selector) -> Count {
-    let mut count = Count { ready: 0, starting: Vec::new() };
+    let mut count = Count { ready: 0, hosts: BTreeSet::new(), starting: Vec::new() };
     for pod in own_pods(pods, target, selector).filter(|pod| !pod.leaving) {
+        count.hosts.extend(pod.node.as_deref().map(str::to_owned));
         if pod.ready.is_some() {
             count.ready += 1;
         } else if !pod.was_ready {
@@ -342,6 +373,7 @@ mod tests {
             replicas,
             selector: Selector::from_iter([("app", "web")]),
             mode_label: None,
+            shown: Shown::default(),
             rolling_out: false,
         }
     }
@@ -349,7 +381,7 @@ mod tests {
     fn pod(created: i64, ready: Option<i64>) -> Pod {
         let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
         let ready = ready.map(Timestamp);
-        Pod { labels, created: Timestamp(created), ready, was_ready: ready.is_some(), leaving: false }
+        Pod { labels, created: Timestamp(created), ready, was_ready: ready.is_some(), leaving: false, node: None }
     }
 
     fn name(name: &str) -> PodName {

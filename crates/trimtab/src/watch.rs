@@ -7,15 +7,17 @@
 
 use crate::config::{Kind, Target};
 use crate::inbox::{Event, Inbox};
-use crate::view::{Change, Pod, Scalable, Scope};
+use crate::owner::Member;
+use crate::view::{Change, Pod, Scalable, Scope, Shown};
 use crate::words;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use kube::api::{Api, ApiResource, DynamicObject, Object};
-use kube::core::{NotUsed, Selector};
+use kube::core::Selector;
 use kube::error::DiscoveryError;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
@@ -25,6 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch as channel;
 use tokio::time::Instant;
+use trimtab_claim::claim::Label;
+use trimtab_claim::{AgentId, epoch};
 use trimtab_core::unit::Seconds;
 use trimtab_core::unit::Timestamp;
 
@@ -32,6 +36,8 @@ use trimtab_core::unit::Timestamp;
 pub const POLICY_LABEL: &str = "trimtab.dev/policy";
 /// The label by which the owner of a workload lets trimtab write to it.
 pub const MODE_LABEL: &str = "trimtab.dev/mode";
+/// The agents' own Service.
+const SERVICE: &str = "trimtab";
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +55,12 @@ struct SlimStatus {
     /// Left out where it is 0.
     #[serde(default)]
     updated_replicas: u32,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimPodSpec {
+    node_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -146,6 +158,7 @@ pub fn objects(
             let changes = tokio::select! {
                 event = watch.next() => match event {
                     watcher::Event::Init => {
+                        scales.listing += 1;
                         scales.named.clear();
                         vec![Change::Listing]
                     }
@@ -180,7 +193,7 @@ pub fn pods(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxFutur
         let api = api_of(client, namespace.as_deref(), &resource);
         let mut watch = Watch::start(api, watcher::Config::default(), what, inbox.clone());
         loop {
-            let name = |pod: &Object<NotUsed, SlimPodStatus>| (pod.namespace().unwrap_or_default(), pod.name_any());
+            let name = |pod: &Object<SlimPodSpec, SlimPodStatus>| (pod.namespace().unwrap_or_default(), pod.name_any());
             let change = match watch.next().await {
                 watcher::Event::Init => Change::Listing,
                 watcher::Event::InitDone => Change::Listed,
@@ -215,6 +228,43 @@ pub fn policies(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxF
             inbox.send(Event::PolicyMap { scope: namespace.clone(), change }).await;
         }
     })
+}
+
+/// Watches who the agents are, as their own Service lists them, for as long as the process lives.
+#[must_use]
+pub fn members(client: Client, namespace: String, inbox: Inbox) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let what = format!("endpointslices in namespace {namespace}");
+        let config = watcher::Config::default().labels(&format!("kubernetes.io/service-name={SERVICE}"));
+        let api: Api<EndpointSlice> = Api::namespaced(client, &namespace);
+        let mut watch = Watch::start(api, config, what, inbox.clone());
+        loop {
+            let change = match watch.next().await {
+                watcher::Event::Init => Change::Listing,
+                watcher::Event::InitDone => Change::Listed,
+                watcher::Event::Apply(slice) | watcher::Event::InitApply(slice) => {
+                    Change::Is(slice.name_any(), agents(&slice))
+                }
+                watcher::Event::Delete(slice) => Change::Gone(slice.name_any()),
+            };
+            inbox.send(Event::Members(change)).await;
+        }
+    })
+}
+
+/// The agents that a slice lists as ready. A pod that ends is not among them.
+fn agents(slice: &EndpointSlice) -> Vec<Member> {
+    let ready = slice.endpoints.iter().filter(|endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions.is_none_or(|conditions| conditions.ready != Some(false) && conditions.terminating != Some(true))
+    });
+    ready
+        .filter_map(|endpoint| {
+            let pod = endpoint.target_ref.as_ref()?;
+            let agent = AgentId::of_pod(pod.uid.as_deref()?)?;
+            Some(Member { agent, pod: pod.name.clone().unwrap_or_default(), node: endpoint.node_name.clone() })
+        })
+        .collect()
 }
 
 fn api_of<P: Clone, U: Clone>(client: Client, namespace: Option<&str>, resource: &ApiResource) -> Api<Object<P, U>> {
@@ -292,6 +342,8 @@ struct Scales {
     resource: ApiResource,
     inbox: Inbox,
     wanted: Arc<BTreeSet<Target>>,
+    /// How often the watch began to list.
+    listing: u64,
     /// What was named since the last listing began.
     named: BTreeSet<Target>,
     known: BTreeMap<Target, Scalable>,
@@ -318,6 +370,7 @@ impl Scales {
             resource,
             inbox,
             wanted: Arc::default(),
+            listing: 0,
             named: BTreeSet::new(),
             known: BTreeMap::new(),
             unread: BTreeMap::new(),
@@ -374,6 +427,11 @@ impl Scales {
             replicas,
             selector,
             mode_label: object.labels().get(MODE_LABEL).cloned(),
+            shown: Shown {
+                version: metadata.resource_version.clone().unwrap_or_default(),
+                label: Label::read(object.labels().get(epoch::LABEL).map(String::as_str)),
+                listing: self.listing,
+            },
             rolling_out: object.status.as_ref().is_some_and(rolling_out),
         }
     }
@@ -496,7 +554,7 @@ async fn read_scale(client: &Client, resource: &ApiResource, target: &Target) ->
 /// A pod that loses its readiness sooner after the kubelet took it is held for one that never had it. Conditions have seconds.
 const READY_AT_ONCE: Seconds = Seconds::whole(2);
 
-fn slim_pod(pod: Object<NotUsed, SlimPodStatus>) -> Pod {
+fn slim_pod(pod: Object<SlimPodSpec, SlimPodStatus>) -> Pod {
     let status = pod.status.unwrap_or_default();
     let millis = |time: &Time| Timestamp(time.0.as_millisecond());
     let created = pod.metadata.creation_timestamp.as_ref().map(millis).unwrap_or_default();
@@ -513,6 +571,7 @@ fn slim_pod(pod: Object<NotUsed, SlimPodStatus>) -> Pod {
         ready,
         was_ready: ready.is_some() || lost,
         leaving: pod.metadata.deletion_timestamp.is_some() || ended,
+        node: pod.spec.node_name.map(Into::into),
     }
 }
 

@@ -4,6 +4,7 @@
 //! time is begun here and comes back as an [`Event`](crate::inbox::Event).
 
 use crate::config::{Kind, Target, Workload};
+use crate::lease::Wanted;
 use crate::view::Scalable;
 use kube::api::ApiResource;
 use kube::runtime::events::EventType;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use trimtab_claim::Epoch;
 use trimtab_core::Decision;
 use trimtab_core::unit::Timestamp;
 
@@ -27,6 +29,17 @@ pub(crate) struct Order {
     pub(crate) target: Target,
     pub(crate) object: Scalable,
     pub(crate) decision: Decision,
+    /// The claim under which it is; `None` where there is no other agent.
+    pub(crate) epoch: Option<Epoch>,
+}
+
+/// An epoch that is to be written into the label of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) resource: ApiResource,
+    pub(crate) target: Target,
+    pub(crate) object: Scalable,
+    pub(crate) epoch: Epoch,
 }
 
 /// Something that is said on an object.
@@ -50,9 +63,12 @@ pub(crate) trait World: Send {
     fn ask(&self, workloads: Vec<Arc<Workload>>);
     /// Reads the demand of so long before a moment: [`Event::History`](crate::inbox::Event::History).
     fn recall(&self, workloads: Vec<Arc<Workload>>, before: (Timestamp, Duration));
-    /// Asks for the right to write, and says who has it: [`Event::Leadership`](crate::inbox::Event::Leadership). `turned` holds when the
-    /// loop last decided. What is returned ends when that right is given back.
-    fn elect(&self, turned: watch::Receiver<Instant>) -> JoinHandle<()>;
+    /// Joins the agents that share the writing: [`Event::Leased`](crate::inbox::Event::Leased) and
+    /// [`Event::Members`](crate::inbox::Event::Members), or [`Event::Alone`](crate::inbox::Event::Alone). `turned` holds when the
+    /// loop last decided, `wanted` whose Leases it wants to know. What is returned ends when this agent has left.
+    fn join(&self, turned: watch::Receiver<Instant>, wanted: watch::Receiver<Wanted>) -> JoinHandle<()>;
+    /// Writes a claim or a hand-over, once: [`Event::Claimed`](crate::inbox::Event::Claimed).
+    fn claim(&self, claim: Claim, under_way: &TaskTracker);
     /// Carries a decision out, once: [`Event::Written`](crate::inbox::Event::Written).
     fn write(&self, order: Order, under_way: &TaskTracker);
     /// Says something on an object.

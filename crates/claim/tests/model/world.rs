@@ -458,7 +458,7 @@ impl World {
                     self.requests.push(write);
                 }
             }
-            Step::Claim(epoch) | Step::HandOver(epoch) => {
+            Step::Claim(epoch, _) | Step::HandOver(epoch, _) => {
                 let mut epoch = epoch.clone();
                 if !setup.guards.highest {
                     let shown = seen.label.epoch().map(|epoch| epoch.number).unwrap_or_default();

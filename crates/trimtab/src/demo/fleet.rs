@@ -9,11 +9,11 @@ use super::rival::{On, Rival};
 use crate::act::Written;
 use crate::config::{Kind, Target, Workload};
 use crate::inbox::Event;
-use crate::lease::Leadership;
+use crate::lease::Wanted;
 use crate::prometheus::{self, Answer};
 use crate::sense::{Round, Signal};
-use crate::view::{Change, Pod, PodName, Scalable};
-use crate::world::{Note, Order, Tasks, World};
+use crate::view::{Change, Pod, PodName, Scalable, Shown};
+use crate::world::{Claim, Note, Order, Tasks, World};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ApiResource;
 use kube::core::Selector;
@@ -31,8 +31,6 @@ use trimtab_journal::Outcome;
 
 /// Half-minutes, as the objective counts them.
 pub(crate) const WINDOW: Seconds = Seconds::whole(30);
-/// A right to write that outlasts every demo.
-const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
 /// Who scales.
 pub(crate) const CONTESTANTS: [&str; 3] = ["trimtab", "HPA", "KEDA"];
@@ -206,6 +204,7 @@ impl Stage {
             replicas: self.ours().wanted().0,
             selector: Selector::from_iter([("app", "checkout")]),
             mode_label: Some("own".into()),
+            shown: Shown::default(),
             rolling_out: false,
         }
     }
@@ -252,7 +251,7 @@ fn pod_name(number: u64) -> PodName {
 
 fn pod(created: Timestamp, ready: Option<Timestamp>) -> Pod {
     let labels = BTreeMap::from([("app".to_owned(), "checkout".to_owned())]);
-    Pod { labels, created, ready, was_ready: ready.is_some(), leaving: false }
+    Pod { labels, created, ready, was_ready: ready.is_some(), leaving: false, node: None }
 }
 
 impl World for Fleet {
@@ -308,10 +307,14 @@ impl World for Fleet {
         }
     }
 
-    fn elect(&self, _: watch::Receiver<Instant>) -> JoinHandle<()> {
-        let until = Instant::now() + FOR_EVER;
-        self.stage().events.push_back(Event::Leadership(Leadership::Ours { until }));
+    fn join(&self, _: watch::Receiver<Instant>, _: watch::Receiver<Wanted>) -> JoinHandle<()> {
+        self.stage().events.push_back(Event::Alone);
         tokio::spawn(std::future::ready(()))
+    }
+
+    fn claim(&self, claim: Claim, _: &TaskTracker) {
+        // Whoever is alone claims nothing.
+        self.stage().events.push_back(Event::Claimed { target: claim.target, refused: None });
     }
 
     fn write(&self, order: Order, _: &TaskTracker) {

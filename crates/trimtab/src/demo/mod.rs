@@ -11,12 +11,14 @@ mod rival;
 mod show;
 mod summary;
 
+use crate::boot::BootClock;
 use crate::cli;
 use crate::clock::Clock;
 use crate::commands::Printed;
 use crate::config::Mode;
 use crate::inbox::{Event, Inbox};
 use crate::metrics::{self, Counters};
+use crate::owner::Identity;
 use crate::policies::Policies;
 use crate::record::Recorder;
 use crate::report::Report;
@@ -39,6 +41,7 @@ use summary::Summary;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use trimtab_claim::{AgentId, Incarnation};
 use trimtab_core::unit::{Seconds, Timestamp};
 use trimtab_journal::{Bound, Journal};
 
@@ -112,7 +115,12 @@ impl Demo {
             demo: true,
         };
         let parts = Parts {
-            agent: "demo".into(),
+            agent: Identity {
+                agent: AgentId::new("demo").context("a name")?,
+                run: Incarnation(0),
+                name: "demo".into(),
+            },
+            boot: BootClock::start(),
             world: Box::new(fleet.clone()),
             mode: Mode::Own,
             interval: Duration::from_secs_f64(TICK.get()),

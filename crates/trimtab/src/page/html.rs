@@ -487,7 +487,7 @@ pub(crate) fn agent(report: &Report) -> Markup {
                 dt { "Last turn" } dd { (time(report.at)) }
                 dt { "Writes" } dd {
                     @match report.leader.as_deref() {
-                        Some(leader) if leader == report.agent => { "this agent holds the Lease" }
+                        Some(leader) if leader == report.agent => { "this agent, what it has claimed" }
                         Some(leader) => { "agent " (leader) }
                         None => { "nobody: no policy says own, or nobody was chosen yet" }
                     }

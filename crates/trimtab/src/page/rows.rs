@@ -232,6 +232,7 @@ mod tests {
             signals: Vec::new(),
             last: None,
             changed: None,
+            claim: None,
         };
         let report = Report { workloads: (0..workloads).map(workload).collect(), ..Report::of("a") };
         let sights = report.workloads.iter().zip(0_u32..).map(|(workload, number)| {

@@ -1,0 +1,309 @@
+//! Which workloads are this agent's: what the protocol of [`trimtab_claim`] needs to know, gathered from the watches and the Leases.
+//!
+//! The loop asks [`Ownership::next`] after everything that it sees of a workload that it may write to, and [`Ownership::held`] before it
+//! writes. Nothing here waits or asks anybody; what is to be asked of the API server is returned, or left in [`Wanted`] for
+//! the task that looks at Leases.
+
+use crate::config::Target;
+use crate::lease::{Leased, Wanted};
+use crate::view::{Change, Scalable, Shelf};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::watch;
+use trimtab_claim::claim::Label;
+use trimtab_claim::lease::{LONGEST_GAP, Sight};
+use trimtab_claim::member::Node;
+use trimtab_claim::{
+    AgentId, Around, Boot, Cause, Epoch, Incarnation, Members, Memory, Seen, Span, Standing, Step, Tenure, Waiting,
+    next,
+};
+
+/// One agent as the agents' own Service lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name in labels.
+    pub agent: AgentId,
+    /// Its pod.
+    pub pod: String,
+    /// Its node.
+    pub node: Option<Node>,
+}
+
+/// Who this agent is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name in labels and Leases.
+    pub agent: AgentId,
+    /// This run of its process.
+    pub run: Incarnation,
+    /// How it is called in what people read: its pod, or host and process.
+    pub name: String,
+}
+
+/// A workload that changed hands, as this agent knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    pub(crate) epoch: Epoch,
+    /// Since when, as this agent saw it.
+    pub(crate) since: Boot,
+    /// Why, where this agent claimed it.
+    pub(crate) cause: Option<Cause>,
+}
+
+/// What is to be written into a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) epoch: Epoch,
+    pub(crate) cause: Cause,
+}
+
+/// Which workloads are whose.
+pub(crate) struct Ownership {
+    me: Identity,
+    tenure: Tenure,
+    slices: Shelf<String, Vec<Member>>,
+    members: Members,
+    /// The members that this agent looks after.
+    wards: BTreeSet<AgentId>,
+    sights: BTreeMap<AgentId, Sight>,
+    standings: BTreeMap<AgentId, Standing>,
+    workloads: BTreeMap<Target, Owned>,
+    leaving: bool,
+    blind: bool,
+    /// There is no other agent, and no Lease.
+    alone: bool,
+    wanted: watch::Sender<Wanted>,
+}
+
+#[derive(Debug, Default)]
+struct Owned {
+    memory: Memory,
+    hosts: BTreeSet<Node>,
+    /// The epoch that this agent asked for last, and why.
+    asked: Option<(Epoch, Cause)>,
+}
+
+impl Ownership {
+    pub(crate) fn new(me: Identity) -> Self {
+        let mut new = Self {
+            me,
+            tenure: Tenure::default(),
+            slices: Shelf::new(),
+            members: Members::default(),
+            wards: BTreeSet::new(),
+            sights: BTreeMap::new(),
+            standings: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+            leaving: false,
+            blind: false,
+            alone: false,
+            wanted: watch::Sender::default(),
+        };
+        new.count_members();
+        new
+    }
+
+    /// What the task that looks at Leases is to do.
+    pub(crate) fn wanted(&self) -> watch::Receiver<Wanted> {
+        self.wanted.subscribe()
+    }
+
+    /// There is no other agent.
+    pub(crate) fn be_alone(&mut self) {
+        self.alone = true;
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    pub(crate) fn name(&self) -> &AgentId {
+        &self.me.agent
+    }
+
+    /// The task that keeps the Lease says something.
+    pub(crate) fn learn(&mut self, leased: Leased, now: Boot) {
+        match leased {
+            Leased::Renewed { sent } => self.tenure.renew(sent, now),
+            Leased::Lost => self.tenure.end(),
+            Leased::Looked { agent, said, at } => {
+                let sight = self.sights.entry(agent.clone()).or_default();
+                sight.look(said, at);
+                self.standings.insert(agent, sight.standing());
+            }
+        }
+    }
+
+    /// The watch on the agents' own Service speaks.
+    pub(crate) fn apply_members(&mut self, change: Change<String, Vec<Member>>) {
+        let listing = matches!(change, Change::Listing);
+        self.slices.apply(change);
+        if !listing {
+            self.count_members();
+        }
+    }
+
+    /// An agent that no Service lists, such as one on a laptop, knows of no other: it claims what nobody else has.
+    fn count_members(&mut self) {
+        let listed = self.slices.values().flatten().map(|member| (member.agent.clone(), member.node.clone()));
+        self.members = listed.collect();
+        if self.members.agents().next().is_none() {
+            self.members = [(self.me.agent.clone(), None)].into_iter().collect();
+        }
+        self.wards = self.members.agents().filter(|agent| self.looks_after(agent)).cloned().collect();
+    }
+
+    fn looks_after(&self, agent: &AgentId) -> bool {
+        *agent != self.me.agent && self.members.watchers(agent).contains(&&self.me.agent)
+    }
+
+    /// How people call an agent.
+    pub(crate) fn called(&self, agent: &AgentId) -> String {
+        if *agent == self.me.agent {
+            return self.me.name.clone();
+        }
+        let member = self.slices.values().flatten().find(|member| member.agent == *agent);
+        member.map_or_else(|| agent.to_string(), |member| member.pod.clone())
+    }
+
+    /// This process ends: everything is handed over.
+    pub(crate) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    pub(crate) fn forget_others(&mut self, targets: impl Fn(&Target) -> bool) {
+        self.workloads.retain(|target, _| targets(target));
+    }
+
+    /// The watch shows this of a workload.
+    pub(crate) fn see(&mut self, target: &Target, object: &Scalable, now: Boot) {
+        self.workloads.entry(target.clone()).or_default().memory.see(&seen(object), now);
+    }
+
+    /// What is to be done about a workload that may be written to. What is returned is to be sent.
+    pub(crate) fn next(&mut self, target: &Target, object: &Scalable, hosts: BTreeSet<Node>, now: Boot) -> Option<Ask> {
+        let seen = seen(object);
+        let owned = self.workloads.entry(target.clone()).or_default();
+        owned.hosts = hosts;
+        let term = self.tenure.term_at(now);
+        let around = Around {
+            me: &self.me.agent,
+            run: self.me.run,
+            term,
+            members: &self.members,
+            hosts: &owned.hosts,
+            standings: &self.standings,
+            leaving: self.leaving,
+            blind: self.blind,
+            now,
+        };
+        match next(&mut owned.memory, &seen, &around) {
+            Step::Claim(epoch, cause) | Step::HandOver(epoch, cause) => {
+                owned.memory.ask(epoch.clone(), term?, &seen);
+                owned.asked = Some((epoch.clone(), cause.clone()));
+                Some(Ask { epoch, cause })
+            }
+            Step::Decide(_) | Step::Wait(Waiting::Fenced | Waiting::Asked | Waiting::Other(_) | Waiting::Nobody) => {
+                None
+            }
+        }
+    }
+
+    /// What was asked for was not done, or nobody knows.
+    pub(crate) fn give_up(&mut self, target: &Target) {
+        if let Some(owned) = self.workloads.get_mut(target) {
+            owned.memory.give_up();
+        }
+    }
+
+    /// The claim under which a workload may be written now.
+    pub(crate) fn held(&self, target: &Target, now: Boot) -> Option<&Epoch> {
+        self.workloads.get(target)?.memory.held_in(self.tenure.term_at(now))
+    }
+
+    /// Whether this agent may write at all.
+    pub(crate) fn has_lease(&self, now: Boot) -> bool {
+        self.alone || self.tenure.term_at(now).is_some()
+    }
+
+    /// Whom the label names.
+    pub(crate) fn owner(&self, target: &Target) -> Option<&AgentId> {
+        self.workloads.get(target)?.memory.label().epoch().map(|epoch| &epoch.agent)
+    }
+
+    /// Who has it, since when, and why.
+    pub(crate) fn claimed(&self, target: &Target) -> Option<Claimed> {
+        let owned = self.workloads.get(target)?;
+        let epoch = owned.memory.label().epoch()?.clone();
+        let cause = owned.asked.as_ref().filter(|(asked, _)| *asked == epoch).map(|(_, cause)| cause.clone());
+        Some(Claimed { since: owned.memory.moved(), cause, epoch })
+    }
+
+    /// Whether this agent is to read a workload's signals as often as it can: it has it, or would have it.
+    pub(crate) fn is_ours(&self, target: &Target, uid: &str, hosts: &BTreeSet<Node>) -> bool {
+        if self.alone {
+            return true;
+        }
+        let preferred = || self.members.preferred(uid, hosts, None);
+        self.owner(target).or_else(preferred).is_none_or(|agent| *agent == self.me.agent)
+    }
+
+    /// How long a workload has been without a claim that could be written under, where that is longer than it may be.
+    pub(crate) fn unclaimed(&self, target: &Target, now: Boot) -> Option<Span> {
+        let memory = &self.workloads.get(target)?.memory;
+        let claimed = matches!(memory.label(), Label::Epoch(Epoch { run: Some(_), .. }));
+        let since = now.since(memory.moved());
+        (!self.alone && !claimed && since > LONGEST_GAP).then_some(since)
+    }
+
+    /// Whether this agent sees nothing to decide from, and whose Leases are to be looked at from now on.
+    pub(crate) fn look_around(&mut self, blind: bool, now: Boot) {
+        self.blind = blind;
+        let me = &self.me.agent;
+        let named = self.workloads.values().filter_map(|owned| Some(&owned.memory.label().epoch()?.agent));
+        let strangers: BTreeSet<&AgentId> = named.filter(|agent| !self.members.contains(agent)).collect();
+        let mut looks = self.wards.clone();
+        looks.extend(strangers.into_iter().filter(|agent| self.looks_after(agent)).cloned());
+        if blind {
+            looks.extend(self.members.watchers(me).into_iter().cloned());
+        }
+        for owned in self.workloads.values() {
+            let around = Around {
+                me,
+                run: self.me.run,
+                term: None,
+                members: &self.members,
+                hosts: &owned.hosts,
+                standings: &self.standings,
+                leaving: false,
+                blind,
+                now,
+            };
+            looks.extend(owned.memory.heir(&around).cloned());
+        }
+        // What was seen long ago is no longer known.
+        self.sights.retain(|agent, _| looks.contains(agent));
+        self.standings.retain(|agent, _| looks.contains(agent));
+        let wanted = Wanted { looks, blind };
+        self.wanted.send_if_modified(|before| {
+            let changed = *before != wanted;
+            *before = wanted;
+            changed
+        });
+    }
+}
+
+/// An object, as the protocol looks at it.
+pub(crate) fn seen(object: &Scalable) -> Seen {
+    Seen {
+        uid: object.uid.as_str().into(),
+        version: object.shown.version.as_str().into(),
+        generation: Some(object.generation),
+        label: object.shown.label.clone(),
+        listing: object.shown.listing,
+    }
+}

@@ -1,0 +1,266 @@
+//! Several agents, as pods on several nodes, and what happens to them: from the API server's audit log.
+//!
+//! Agents are killed and stopped as processes of this
+//! machine, which the testbed's nodes are made of.
+
+use crate::cluster::{Audited, Cluster, until};
+use crate::install::{Install, OWN, cli};
+use crate::world::{World, policy_map};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::process::Command;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const LABEL: &str = "trimtab.dev/epoch";
+/// Workloads.
+const NUMBER: usize = 12;
+/// The promise.
+const LONGEST_GAP: Duration = Duration::from_secs(95);
+
+fn workload(number: usize) -> String {
+    format!("w{number}")
+}
+
+/// Deployments of no pods that can run, so that many cost nothing; each is decided by a query that moves.
+async fn deploy(world: &World, number: usize) {
+    let mut policy = String::from("workloads:\n");
+    for name in (0..number).map(workload) {
+        let object = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "labels": {"trimtab.dev/mode": "own"}},
+            "spec": {
+                "replicas": 4, "selector": {"matchLabels": {"app": name}},
+                "template": {
+                    "metadata": {"labels": {"app": name}},
+                    "spec": {
+                        "automountServiceAccountToken": false, "nodeSelector": {"example.com/nowhere": "true"},
+                        "containers": [{"name": "web", "image": "trimtab.dev/reference:dev"}]
+                    }
+                }
+            }
+        });
+        world.apply(&object.to_string()).await;
+        let namespace = world.namespace();
+        // The bounds alone move it: there is something to write whenever they change.
+        write!(
+            policy,
+            "- target: {namespace}/deployment/{name}\n  replicas: {{min: 5, max: 8}}\n  demand: {{query: 'vector(1)', counted_at: proxy}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: own\n"
+        )
+        .expect("a string takes it");
+    }
+    world.apply(&policy_map(&policy)).await;
+}
+
+/// Who claims each workload: the agent, and its number.
+async fn claims(client: &Client, namespace: &str) -> BTreeMap<String, (String, u64)> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let Ok(all) = api.list(&ListParams::default()).await else { return BTreeMap::new() };
+    let claim = |deployment: &Deployment| {
+        let label = deployment.labels().get(LABEL)?;
+        let mut parts = label.split('.');
+        let number = parts.next()?.parse().ok()?;
+        let agent = parts.next()?.to_owned();
+        // An invitation is no claim.
+        parts.next().map(|_| (agent, number))
+    };
+    all.iter().filter_map(|deployment| Some((deployment.name_any(), claim(deployment)?))).collect()
+}
+
+fn agent_of(pod: &Pod) -> String {
+    pod.uid().unwrap_or_default().replace('-', "").chars().take(12).collect()
+}
+
+async fn pods(client: &Client) -> BTreeMap<String, Pod> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), "trimtab");
+    let listed = api.list(&ListParams::default().labels("app.kubernetes.io/name=trimtab")).await;
+    let there = listed.map(|list| list.items).unwrap_or_default();
+    there.into_iter().map(|pod| (agent_of(&pod), pod)).collect()
+}
+
+/// The process of an agent's pod: the nodes are namespaces of this machine.
+fn process(pod: &Pod) -> Option<String> {
+    let uid = format!("POD_UID={}", pod.uid()?);
+    let numbers = std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut agents = numbers.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    agents.find(|number| {
+        let environment = std::fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == uid.as_bytes())
+    })
+}
+
+fn signal(pod: &Pod, signal: &str) {
+    let process = process(pod).expect("the agent runs on this machine");
+    assert!(Command::new("kill").args([signal, &process]).status().is_ok_and(|status| status.success()));
+}
+
+/// What the audit log shows of the claims and writes of a namespace.
+#[derive(Debug, Default)]
+struct Figures {
+    claims: u32,
+    writes: u32,
+    refused: u32,
+}
+
+/// Goes through the log in its order, and holds every write to the last claim before it.
+fn check(audited: &[Audited], namespace: &str) -> Figures {
+    let mut figures = Figures::default();
+    let mut last: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    let mut patches: Vec<&Audited> = audited
+        .iter()
+        .filter(|entry| entry.verb == "patch" && entry.is_ours() && entry.object_ref.namespace == namespace)
+        .collect();
+    // In the order of their effects: a version of an object is greater than all before it.
+    patches.sort_by_key(|entry| entry.version());
+    for entry in patches {
+        if entry.response_status.code != 200 {
+            figures.refused += 1;
+            continue;
+        }
+        let name = entry.object_ref.name.as_str();
+        let path = "/metadata/labels/trimtab.dev~1epoch";
+        if let Some(epoch) = entry.operation("add", path) {
+            figures.claims += 1;
+            last.insert(name, (epoch, entry.pod()));
+        } else if entry.size().is_some() {
+            figures.writes += 1;
+            let tested = entry.operation("test", path).expect("every write tests the epoch");
+            let (epoch, pod) = last.get(name).copied().expect("a claim comes before a write");
+            assert_eq!((tested, entry.pod()), (epoch, pod), "{name}: a write under another claim than the last");
+        }
+    }
+    figures
+}
+
+/// Waits until everything is claimed by agents that are there; the longest that took from `since`, and by whom what was claimed.
+async fn settled(world: &World, number: usize, without: Option<&str>, since: Instant) -> Duration {
+    let client = &world.cluster.client;
+    until("every workload is claimed by an agent that is there", LONGEST_GAP.as_secs() + 10, async || {
+        let there = pods(client).await;
+        let claims = claims(client, world.namespace()).await;
+        let held = claims.values().all(|(agent, _)| there.contains_key(agent) && Some(agent.as_str()) != without);
+        (claims.len() == number && held).then_some(())
+    })
+    .await;
+    since.elapsed()
+}
+
+/// The agent that has the most workloads.
+async fn busiest(world: &World) -> (String, Pod) {
+    let client = &world.cluster.client;
+    let mut counts = BTreeMap::<String, usize>::new();
+    for (agent, _) in claims(client, world.namespace()).await.into_values() {
+        *counts.entry(agent).or_default() += 1;
+    }
+    let agent = counts.into_iter().max_by_key(|(_, count)| *count).expect("somebody has some").0;
+    let pod = pods(client).await.remove(&agent).expect("it is there");
+    (agent, pod)
+}
+
+/// Changes the size of every workload, as somebody else would: it is to be written again once nobody stands back.
+async fn touch(world: &World) {
+    let api: Api<Deployment> = Api::namespaced(world.cluster.client.clone(), world.namespace());
+    let listed = api.list(&ListParams::default()).await.expect("they can be listed");
+    for name in listed.iter().map(ResourceExt::name_any) {
+        // Anew, so that nobody stands back for who set the size.
+        let mut anew = api.get(&name).await.expect("it is there");
+        api.delete(&name, &DeleteParams::default()).await.expect("an administrator may");
+        anew.metadata =
+            serde_json::from_value(json!({"name": name, "labels": anew.metadata.labels})).expect("metadata");
+        anew.spec.as_mut().expect("a spec").replicas = Some(4);
+        anew.status = None;
+        until("it is created anew from its export", 30, async || api.create(&PostParams::default(), &anew).await.ok())
+            .await;
+    }
+}
+
+async fn written(world: &World, number: usize) {
+    let api: Api<Deployment> = Api::namespaced(world.cluster.client.clone(), world.namespace());
+    until("every workload has the size that its policy asks for", 60, async || {
+        let listed = api.list(&ListParams::default()).await.ok()?;
+        let sized = listed.iter().filter(|it| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(5)).count();
+        (sized == number).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn agents_share_the_workloads_and_no_two_ever_both_write() {
+    let Some(cluster) = Cluster::with_nodes("agents that share workloads").await else { return };
+    if !cluster.is_testbed("agents that share workloads") || cluster.prometheus_for_pods.is_none() {
+        return;
+    }
+    let world = World::empty(&cluster, "e2e-claims").await;
+    let mark = cluster.audit_mark();
+    let _install = Install::apply(&cluster, OWN).await;
+    let nodes = until("an agent is ready on every node", 90, async || {
+        let agents: Api<k8s_openapi::api::apps::v1::DaemonSet> = Api::namespaced(cluster.client.clone(), "trimtab");
+        let status = agents.get("trimtab").await.ok()?.status?;
+        (status.desired_number_scheduled > 0 && status.number_ready == status.desired_number_scheduled)
+            .then_some(status.number_ready)
+    })
+    .await;
+    let begun = Instant::now();
+    deploy(&world, NUMBER).await;
+    let first = settled(&world, NUMBER, None, begun).await;
+    written(&world, NUMBER).await;
+    println!("{NUMBER} workloads, {nodes} agents: all claimed after {:.1} s", first.as_secs_f64());
+    if nodes < 2 {
+        println!("skipped: what happens when an agent goes: needs nodes: start the testbed with --nodes 3");
+        return;
+    }
+    let said = cli(&cluster, &["status", "--agents"]);
+    assert!(said.contains("MOVED BECAUSE") && said.contains("nobody had claimed it"), "{said}");
+
+    // An end with notice: handed over, nobody waits.
+    let (agent, pod) = busiest(&world).await;
+    let begun = Instant::now();
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), "trimtab");
+    api.delete(&pod.name_any(), &DeleteParams::default()).await.expect("an administrator may");
+    let handed = settled(&world, NUMBER, Some(&agent), begun).await;
+    assert!(handed < Duration::from_secs(15), "handed over within a period: {handed:?}");
+
+    // Stopped for longer than its lease, while it has claims; then it goes on.
+    until("three agents are ready again", 90, async || {
+        (cluster.ready_pods("trimtab", "app.kubernetes.io/name=trimtab").await?.len() == usize::try_from(nodes).ok()?)
+            .then_some(())
+    })
+    .await;
+    let (agent, pod) = busiest(&world).await;
+    let begun = Instant::now();
+    signal(&pod, "-STOP");
+    let taken = settled(&world, NUMBER, Some(&agent), begun).await;
+    assert!(taken <= LONGEST_GAP, "taken over within 95 s: {taken:?}");
+    touch(&world).await;
+    if process(&pod).is_some() {
+        signal(&pod, "-CONT");
+    }
+    written(&world, NUMBER).await;
+
+    // An old label that somebody brings back is kept out.
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), world.namespace());
+    let before = claims(&cluster.client, world.namespace()).await;
+    let old = Patch::Merge(json!({"metadata": {"labels": {LABEL: format!("1.{agent}.00000000")}}}));
+    deployments.patch("w0", &PatchParams::default(), &old).await.expect("an administrator may");
+    assert_eq!(
+        claims(&cluster.client, world.namespace()).await.get("w0"),
+        before.get("w0"),
+        "the admission policy keeps it"
+    );
+
+    let figures = check(&cluster.audited(mark), world.namespace());
+    println!(
+        "handed over after {:.1} s, taken over from a stopped agent after {:.1} s; {} claims, {} writes, {} refused; no write under another claim than the last",
+        handed.as_secs_f64(),
+        taken.as_secs_f64(),
+        figures.claims,
+        figures.writes,
+        figures.refused
+    );
+    assert!(figures.writes as usize >= 2 * NUMBER, "{figures:?}");
+}
