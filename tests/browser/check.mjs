@@ -31,7 +31,12 @@ await browse(base, async (open) => {
     await eventually("and it is told", async () => /flash crowd/.test(await page.textContent("#changes")));
     await page.click("text=Pause");
     await eventually("it is paused", async () => (await json("/api/v1/demo")).speed === 0);
-    const at = (await json("/api/v1/demo")).at;
+    let at;
+    await eventually("the step that was under way has ended", async () => {
+      const before = at;
+      at = (await json("/api/v1/demo")).at;
+      return at === before;
+    });
     await eventually("the page shows the paused moment", async () => {
       const course = await json("/api/v1/demo");
       assert.equal(course.at, at, "nothing moves while it is paused");
@@ -106,7 +111,7 @@ await browse(base, async (open) => {
 
   await step("agents, themes and narrow screens", async () => {
     const page = await open("/agents", FORMS.narrow);
-    assert.match(await page.textContent("main"), /this agent holds the Lease/);
+    assert.match(await page.textContent("main"), /this agent, what it has claimed/);
     await page.click("#theme");
     assert.equal(await page.getAttribute("html", "data-theme"), "dark");
     for (const path of ["/demo", "/", `/w/${NAME}`, "/agents"]) {

@@ -142,12 +142,12 @@ async fn strike(State(board): State<Board>, Path(name): Path<String>) -> Respons
         return (StatusCode::NOT_FOUND, "there is no such button\n").into_response();
     };
     board.fleet.stage().strike(trouble);
-    StatusCode::NO_CONTENT.into_response()
+    StatusCode::OK.into_response()
 }
 
 async fn kill(State(board): State<Board>) -> StatusCode {
     board.fleet.stage().kill();
-    StatusCode::NO_CONTENT
+    StatusCode::OK
 }
 
 async fn set_speed(State(board): State<Board>, Path(speed): Path<f64>) -> Response {
@@ -155,7 +155,7 @@ async fn set_speed(State(board): State<Board>, Path(speed): Path<f64>) -> Respon
         return (StatusCode::BAD_REQUEST, "expected 0 to 100000\n").into_response();
     }
     board.speed.store(speed.to_bits(), Ordering::Relaxed);
-    StatusCode::NO_CONTENT.into_response()
+    StatusCode::OK.into_response()
 }
 
 async fn demo(State(board): State<Board>) -> Html<String> {

@@ -471,7 +471,7 @@
     press();
     drawn.push(draw);
     if (kept) { load().then(press); return; }
-    all("[data-post]").forEach((button) => button.addEventListener("click", async () => { await fetch(button.dataset.post, { method: "POST" }); }));
+    all("[data-post]").forEach((button) => button.addEventListener("click", async () => { await (await fetch(button.dataset.post, { method: "POST" })).text(); }));
     follow({
       opened: load,
       demo: (text) => {
