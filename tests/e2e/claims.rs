@@ -58,7 +58,7 @@ async fn deploy(world: &World, number: usize) {
 }
 
 /// Who claims each workload: the agent, and its number.
-async fn claims(client: &Client, namespace: &str) -> BTreeMap<String, (String, u64)> {
+async fn claims(client: &Client, namespace: &str) -> Claims {
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let Ok(all) = api.list(&ListParams::default()).await else { return BTreeMap::new() };
     let claim = |deployment: &Deployment| {
@@ -137,13 +137,21 @@ fn check(audited: &[Audited], namespace: &str) -> Figures {
     figures
 }
 
-/// Waits until everything is claimed by agents that are there; the longest that took from `since`, and by whom what was claimed.
-async fn settled(world: &World, number: usize, without: Option<&str>, since: Instant) -> Duration {
+type Claims = BTreeMap<String, (String, u64)>;
+
+/// Waits until everything is claimed by agents that are there, and nothing any more as it was `before` by the agent that is gone or stands
+/// still: its own pod may be back, as another process. How long that took from `since`.
+async fn settled(world: &World, number: usize, gone: Option<(&str, &Claims)>, since: Instant) -> Duration {
     let client = &world.cluster.client;
     until("every workload is claimed by an agent that is there", LONGEST_GAP.as_secs() + 10, async || {
         let there = pods(client).await;
         let claims = claims(client, world.namespace()).await;
-        let held = claims.values().all(|(agent, _)| there.contains_key(agent) && Some(agent.as_str()) != without);
+        let moved = |name: &String, agent: &String, number: u64| {
+            let old =
+                |(gone, before): (&str, &Claims)| agent == gone && before.get(name).is_some_and(|it| it.1 >= number);
+            !gone.is_some_and(old)
+        };
+        let held = claims.iter().all(|(name, (agent, at))| there.contains_key(agent) && moved(name, agent, *at));
         (claims.len() == number && held).then_some(())
     })
     .await;
@@ -219,10 +227,11 @@ async fn agents_share_the_workloads_and_no_two_ever_both_write() {
 
     // An end with notice: handed over, nobody waits.
     let (agent, pod) = busiest(&world).await;
+    let before = claims(&cluster.client, world.namespace()).await;
     let begun = Instant::now();
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), "trimtab");
     api.delete(&pod.name_any(), &DeleteParams::default()).await.expect("an administrator may");
-    let handed = settled(&world, NUMBER, Some(&agent), begun).await;
+    let handed = settled(&world, NUMBER, Some((&agent, &before)), begun).await;
     assert!(handed < Duration::from_secs(15), "handed over within a period: {handed:?}");
 
     // Stopped for longer than its lease, while it has claims; then it goes on.
@@ -232,9 +241,10 @@ async fn agents_share_the_workloads_and_no_two_ever_both_write() {
     })
     .await;
     let (agent, pod) = busiest(&world).await;
+    let before = claims(&cluster.client, world.namespace()).await;
     let begun = Instant::now();
     signal(&pod, "-STOP");
-    let taken = settled(&world, NUMBER, Some(&agent), begun).await;
+    let taken = settled(&world, NUMBER, Some((&agent, &before)), begun).await;
     assert!(taken <= LONGEST_GAP, "taken over within 95 s: {taken:?}");
     touch(&world).await;
     if process(&pod).is_some() {
