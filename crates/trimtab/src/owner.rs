@@ -1,6 +1,6 @@
 //! Which workloads are this agent's: what the protocol of [`trimtab_claim`] needs to know, gathered from the watches and the Leases.
 //!
-//! The loop asks [`Ownership::next`] after everything that it sees of a workload that it may write to, and [`Ownership::held`] before it
+//! The loop asks `Ownership::next` after everything that it sees of a workload that it may write to, and `Ownership::held` before it
 //! writes. Nothing here waits or asks anybody; what is to be asked of the API server is returned, or left in [`Wanted`] for
 //! the task that looks at Leases.
 

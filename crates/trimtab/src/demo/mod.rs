@@ -1,7 +1,7 @@
 //! `trimtab demo`: a day of one service in a few minutes, with nothing installed: trimtab, the HPA and KEDA on the same demand.
 //!
-//! trimtab decides through the live loop itself ([`Loop`]), with its policy, its journal and its report; what it senses and acts on
-//! is a simulated fleet ([`fleet`]) in virtual time. A tick is: time passes for everybody, the loop hears what changed, reads its signals
+//! trimtab decides through the live loop itself (`Loop`), with its policy, its journal and its report; what it senses and acts on
+//! is a simulated fleet (`fleet`) in virtual time. A tick is: time passes for everybody, the loop hears what changed, reads its signals
 //! and decides, and what it decided is done. The same seed gives the same bytes, whatever the speed.
 
 mod day;
