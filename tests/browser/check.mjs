@@ -74,6 +74,7 @@ await browse(base, async (open) => {
     const page = await open(`/w/${NAME}`);
     const explained = await (await fetch(`${base}/api/v1/explain/${NAME}`)).text();
     assert.equal(await page.textContent("[data-value=headline]"), explained.split("\n")[0]);
+    assert.equal(await page.getAttribute("#facts h1", "data-writes"), "own", "what is carried out is drawn as such");
     await eventually("four charts are drawn", async () => (await page.locator(".chart canvas").count()) === 4);
     for (const name of ["demand", "replicas", "latency", "hours"]) {
       assert.ok((await page.textContent(`[data-chart=${name}] .says`)).length > 10, `${name} is also a sentence`);

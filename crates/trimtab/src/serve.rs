@@ -46,10 +46,10 @@ pub struct Shown {
 
 /// All endpoints.
 pub fn app(shown: Shown) -> Router {
-    endpoints().with_state(shown)
+    page::guarded(endpoints().with_state(shown))
 }
 
-/// The same, before they know what to show.
+/// The same, before they know what to show and are guarded.
 pub(crate) fn endpoints() -> Router<Shown> {
     Router::new()
         .route("/metrics", get(metrics))
@@ -116,14 +116,11 @@ async fn workload(
 
 /// What the journal knows of a workload, whether or not a policy still names it.
 async fn recorded(shown: Shown, target: Target, at: Timestamp) -> Response {
-    // The semaphore is never closed.
-    let _look = shown.looks.acquire().await;
-    let journal = shown.journal.clone();
-    match tokio::task::spawn_blocking(move || past(&journal, &target, at)).await {
-        Ok(Ok(Past::Known(workload))) => Json(workload).into_response(),
-        Ok(Ok(Past::Unknown(why))) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
-        Ok(Err(problem)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    match page::look(&shown, move |journal| past(journal, &target, at)).await {
+        Ok(Past::Known(workload)) => Json(workload).into_response(),
+        Ok(Past::Unknown(why)) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
+        // Nothing that was asked is wrong.
+        Err((_, problem)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
     }
 }
 

@@ -32,7 +32,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plant::TICK;
 use show::Board;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -57,37 +57,6 @@ struct Demo {
     fleet: Fleet,
     agent: Loop,
     until: Timestamp,
-}
-
-/// The journal's file, which ends with the demo unless somebody named it.
-struct Kept {
-    path: PathBuf,
-    temporary: bool,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        if self.temporary {
-            for suffix in ["", "-wal", "-shm"] {
-                let mut path = self.path.clone().into_os_string();
-                path.push(suffix);
-                // What cannot be removed is a few megabytes in a temporary directory.
-                drop(std::fs::remove_file(path));
-            }
-        }
-    }
-}
-
-impl Kept {
-    fn at(named: Option<&Path>) -> Self {
-        named.map_or_else(
-            || Self {
-                path: std::env::temp_dir().join(format!("trimtab-demo-{}.db", std::process::id())),
-                temporary: true,
-            },
-            |path| Self { path: path.to_owned(), temporary: false },
-        )
-    }
 }
 
 impl Demo {
@@ -169,17 +138,24 @@ impl Demo {
 #[must_use]
 pub fn demo(settings: cli::Demo) -> BoxFuture<'static, anyhow::Result<Printed>> {
     Box::pin(async move {
-        let kept = Kept::at(settings.journal.as_deref());
-        let (mut demo, shown) = Demo::new(settings.seed, settings.lasts(DAY), &kept.path)?;
+        // A journal that nobody named ends with the demo.
+        let (journal, _directory) = if let Some(named) = &settings.journal {
+            (named.clone(), None)
+        } else {
+            let directory = tempfile::Builder::new().prefix("trimtab-demo-").tempdir();
+            let directory = directory.context("failed to make a temporary directory for the demo's journal")?;
+            (directory.path().join("journal.db"), Some(directory))
+        };
+        let (mut demo, shown) = Demo::new(settings.seed, settings.lasts(DAY), &journal)?;
         let speed = Arc::new(AtomicU64::new(settings.speed.0.to_bits()));
-        let board = Board { fleet: demo.fleet.clone(), speed: Arc::clone(&speed), ended: Arc::default(), shown };
-        let server = if settings.headless { None } else { Some(serve(&settings, board.clone()).await?) };
+        let local = settings.listen.ip().is_loopback();
+        let board = Board { fleet: demo.fleet.clone(), speed: Arc::clone(&speed), shown, local };
+        let server = if settings.headless { None } else { Some(serve(&settings, board).await?) };
         let progress = progress(&demo, settings.json)?;
         let ended = drive(&mut demo, &speed, &progress).await;
         progress.finish_and_clear();
         let fleet = demo.fleet.clone();
         let summary = tokio::task::spawn_blocking(move || demo.end()).await.context("the demo's end failed")?;
-        board.ended.store(true, Ordering::Relaxed);
         if let Some(file) = &settings.html {
             let report = show::report(&fleet.stage(), &summary);
             std::fs::write(file, report).with_context(|| format!("failed to write {}", file.display()))?;

@@ -13,8 +13,9 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Serialize;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use trimtab_core::unit::Timestamp;
 
 /// Speeds that there are buttons for, in seconds of the day a second.
@@ -27,8 +28,9 @@ const WORKLOAD: &str = "/w/shop/deployment/checkout";
 pub(crate) struct Board {
     pub(crate) fleet: Fleet,
     pub(crate) speed: Arc<AtomicU64>,
-    pub(crate) ended: Arc<AtomicBool>,
     pub(crate) shown: Shown,
+    /// Whether it is served to this machine alone.
+    pub(crate) local: bool,
 }
 
 /// Everything that the page draws.
@@ -49,11 +51,10 @@ struct Course<'a> {
     /// The half-minutes that each contestant missed, from 0.
     missed: [Vec<usize>; 3],
     contestants: Vec<Contestant>,
-    ended: bool,
 }
 
 impl<'a> Course<'a> {
-    fn of(stage: &'a Stage, speed: f64, (moment, happened): (usize, usize), ended: bool) -> Self {
+    fn of(stage: &'a Stage, speed: f64, (moment, happened): (usize, usize)) -> Self {
         let places = |missed: Vec<bool>| {
             missed.iter().enumerate().filter_map(|(place, missed)| missed.then_some(place)).collect()
         };
@@ -70,7 +71,6 @@ impl<'a> Course<'a> {
             spans: &stage.day.spans,
             missed: missed(stage).map(places),
             contestants: Summary::of(stage).contestants,
-            ended,
         }
     }
 }
@@ -80,17 +80,18 @@ impl Board {
         f64::from_bits(self.speed.load(Ordering::Relaxed))
     }
 
-    fn json(&self, from: (usize, usize)) -> String {
+    /// What is new, and from where the next is.
+    fn json(&self, from: (usize, usize)) -> (String, (usize, usize)) {
         let stage = self.fleet.stage();
-        let course = Course::of(&stage, self.speed(), from, self.ended.load(Ordering::Relaxed));
+        let course = Course::of(&stage, self.speed(), from);
         // Numbers and names always have a JSON.
-        serde_json::to_string(&course).unwrap_or_default()
+        (serde_json::to_string(&course).unwrap_or_default(), (stage.moments.len(), stage.happened.len()))
     }
 }
 
 /// All endpoints of a demo: those of an agent, and its own.
 pub(crate) fn app(board: Board) -> Router {
-    let shown = board.shown.clone();
+    let (shown, local) = (board.shown.clone(), board.local);
     let own = Router::new()
         .route("/demo", get(demo))
         .route("/api/v1/demo", get(course))
@@ -99,9 +100,27 @@ pub(crate) fn app(board: Board) -> Router {
         .route("/demo/kill", post(kill))
         .route("/demo/speed/{speed}", post(set_speed))
         .layer(middleware::from_fn(own_pages_only))
-        .layer(middleware::from_fn(page::guard))
         .with_state(board);
-    serve::endpoints().with_state(shown).merge(own)
+    let all = serve::endpoints().with_state(shown).merge(own);
+    page::guarded(if local { all.layer(middleware::from_fn(this_machine_only)) } else { all })
+}
+
+/// What is served to this machine alone is asked for by an address of it: a name that a page elsewhere lets point here would make that page
+/// one of ours to a browser.
+async fn this_machine_only(request: Request, next: Next) -> Response {
+    if request.headers().get(header::HOST).is_some_and(|host| !is_address(host.as_bytes())) {
+        let cure = "ask for this demo at localhost or by its address; to reach it by another name, give --listen an address that is not this machine's alone\n";
+        return (StatusCode::FORBIDDEN, cure).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether a host, perhaps with its port, is no name, or `localhost`.
+fn is_address(host: &[u8]) -> bool {
+    let Ok(host) = http::uri::Authority::try_from(host) else { return false };
+    let host = host.host();
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
 /// Buttons are pressed by this page alone: a browser says from where a request comes, and another site's is refused.
@@ -120,7 +139,7 @@ fn is_own(origin: &[u8], headers: &HeaderMap) -> bool {
 }
 
 async fn course(State(board): State<Board>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], board.json((0, 0))).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], board.json((0, 0)).0).into_response()
 }
 
 async fn follow(State(board): State<Board>) -> Response {
@@ -130,9 +149,8 @@ async fn follow(State(board): State<Board>) -> Response {
     };
     let shown = board.shown.clone();
     page::follow(&shown, move |_| {
-        let news = board.json(from);
-        let stage = board.fleet.stage();
-        from = (stage.moments.len(), stage.happened.len());
+        let (news, next) = board.json(from);
+        from = next;
         vec![("demo", news)]
     })
 }
@@ -226,7 +244,7 @@ fn body() -> Markup {
 
 /// The whole demo as one file that asks nobody for anything.
 pub(crate) fn report(stage: &Stage, summary: &Summary) -> String {
-    let course = Course::of(stage, 0.0, (0, 0), true);
+    let course = Course::of(stage, 0.0, (0, 0));
     // `<` cannot end a script inside JSON when it is written like this.
     let data = serde_json::to_string(&course).unwrap_or_default().replace('<', "\\u003c");
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
@@ -257,4 +275,97 @@ pub(crate) fn report(stage: &Stage, summary: &Summary) -> String {
     };
     let PreEscaped(text) = markup;
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Demo;
+    use super::*;
+    use axum::body::Body;
+    use tower::ServiceExt;
+    use trimtab_core::unit::Seconds;
+
+    /// A demo of a few minutes that has been played, and its endpoints.
+    fn played(directory: &std::path::Path, local: bool) -> (Demo, Router) {
+        let (mut demo, shown) = Demo::new(1, Seconds::whole(300), &directory.join("journal.db")).unwrap();
+        while demo.step() {}
+        let board = Board { fleet: demo.fleet.clone(), speed: Arc::default(), shown, local };
+        (demo, app(board))
+    }
+
+    async fn ask(app: &Router, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        let request = headers
+            .iter()
+            .fold(Request::builder().method(method).uri(path), |request, (name, value)| request.header(*name, *value));
+        app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_told_from_a_name() {
+        for own in ["localhost", "LocalHost:7070", "127.0.0.1:7070", "127.0.0.1", "[::1]:7070", "192.0.2.1:80"] {
+            assert!(is_address(own.as_bytes()), "{own}");
+        }
+        for name in ["elsewhere.example:7070", "localhost.example", "127.0.0.1.example:7070", "", ":7070", "[::1"] {
+            assert!(!is_address(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_points_here_is_refused_where_only_this_machine_is_served() {
+        let kept = tempfile::tempdir().unwrap();
+        let (_demo, app) = played(kept.path(), true);
+        let rebound = [("host", "elsewhere.example:7070"), ("origin", "http://elsewhere.example:7070")];
+        let own = [("host", "localhost:7070"), ("origin", "http://localhost:7070")];
+        for (method, path) in [("POST", "/demo/kill"), ("GET", "/api/v1/demo"), ("GET", "/")] {
+            assert_eq!(ask(&app, method, path, &rebound).await.status(), StatusCode::FORBIDDEN, "{path}");
+            assert_eq!(ask(&app, method, path, &own).await.status(), StatusCode::OK, "{path}");
+        }
+        let kept = tempfile::tempdir().unwrap();
+        let (_demo, open) = played(kept.path(), false);
+        assert_eq!(ask(&open, "POST", "/demo/kill", &rebound).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn every_answer_says_what_a_browser_may_do_with_it() {
+        let kept = tempfile::tempdir().unwrap();
+        let (_demo, app) = played(kept.path(), true);
+        let paths =
+            ["/", "/demo", "/metrics", "/healthz", "/readyz", "/api/v1/report", "/api/v1/demo", "/nothing/there"];
+        let workload = "/api/v1/workloads/shop/deployment/checkout";
+        for path in paths.into_iter().chain([workload]) {
+            let answer = ask(&app, "GET", path, &[]).await;
+            let headers = answer.headers();
+            assert_eq!(headers.get_all(header::CONTENT_SECURITY_POLICY).iter().count(), 1, "{path}");
+            assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+        }
+        let refused = ask(&app, "GET", "/", &[("host", "elsewhere.example")]).await;
+        assert!(refused.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+    }
+
+    #[tokio::test]
+    async fn a_span_beyond_all_time_is_empty_and_no_span_is_the_last_hours() {
+        let kept = tempfile::tempdir().unwrap();
+        let (demo, app) = played(kept.path(), true);
+        let summary = tokio::task::spawn_blocking(|| demo.end()).await.unwrap();
+        assert!(!summary.contestants.is_empty());
+        let body = async |path: &str| {
+            let answer = ask(&app, "GET", path, &[]).await;
+            let status = answer.status();
+            (status, axum::body::to_bytes(answer.into_body(), 1 << 24).await.unwrap())
+        };
+        let records = async |query: &str| {
+            let (status, text) = body(&format!("/api/v1/series/shop/deployment/checkout{query}")).await;
+            assert_eq!(status, StatusCode::OK, "{query}: {text:?}");
+            serde_json::from_slice::<serde_json::Value>(&text).unwrap()["records"].as_u64().unwrap()
+        };
+        assert_eq!(records("?until=-9223372036854775808").await, 0);
+        assert_eq!(records("?from=9223372036854775807").await, 0);
+        let all = records("").await;
+        assert!(all >= 60, "{all}");
+        let what_if = async |query: &str| body(&format!("/api/v1/what-if/shop/deployment/checkout{query}")).await;
+        let (status, text) = what_if("?max=3").await;
+        assert_eq!(status, StatusCode::OK, "{text:?}");
+        let (status, text) = what_if("?until=-9223372036854775808").await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text:?}");
+    }
 }

@@ -299,12 +299,13 @@ pub(crate) fn facts(workload: &Workload, sight: &Sight, past: Option<Timestamp>)
     let headline = explain::explain(workload);
     let headline = headline.lines().next().unwrap_or_default();
     let decision = workload.last.as_ref().map(|last| &last.decision);
+    let outcome = workload.last.as_ref().and_then(|last| last.outcome.as_ref());
     html! {
         @if let Some(at) = past {
             p.past { "As it was at " (time(at)) ". " a href=(address(&workload.workload)) { "Back to now" } }
         }
         section.box {
-            h1 data-value="headline" { (headline) }
+            h1 data-value="headline" data-writes=(workload.writes) data-outcome=[outcome] { (headline) }
             @if let Some(decision) = decision { p.because { (explain::because(decision)) } }
             dl.facts {
                 @for (heading, text) in lines(workload).into_iter().filter(|(heading, _)| heading != "Because") {

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use trimtab_core::unit::{Seconds, Timestamp};
 
 /// A browser may load from here alone, run nothing that stands in a page, and be framed by nobody.
@@ -67,11 +67,14 @@ pub(crate) fn pages() -> Router<Shown> {
         .route("/api/v1/series/{namespace}/{kind}/{name}", get(course))
         .route("/api/v1/explain/{namespace}/{kind}/{name}", get(explanation))
         .route("/api/v1/what-if/{namespace}/{kind}/{name}", get(answer))
-        .layer(middleware::from_fn(guard))
 }
 
-/// Headers of every answer.
-pub(crate) async fn guard(request: Request, next: Next) -> Response {
+/// The same endpoints, each answer with the headers that tell a browser what it may do with it.
+pub(crate) fn guarded(endpoints: Router) -> Router {
+    endpoints.layer(middleware::from_fn(guard))
+}
+
+async fn guard(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
@@ -161,16 +164,26 @@ async fn find(shown: &Shown, target: Target, at: Option<Timestamp>) -> Result<Wo
 }
 
 /// Looks into the journal, which takes a while, beside everything else.
-async fn look<T: Send + 'static>(
+pub(crate) async fn look<T: Send + 'static>(
     shown: &Shown,
     work: impl FnOnce(&std::path::Path) -> Result<T, String> + Send + 'static,
 ) -> Result<T, (StatusCode, String)> {
-    // The semaphore is never closed.
-    let _look = shown.looks.acquire().await;
     let journal = shown.journal.clone();
-    let done = tokio::task::spawn_blocking(move || work(&journal)).await;
-    let failed = |why: String| (StatusCode::UNPROCESSABLE_ENTITY, why);
-    done.map_err(|error| failed(error.to_string()))?.map_err(failed)
+    let done = in_turn(&shown.looks, move || work(&journal)).await;
+    done.map_err(|why| (StatusCode::UNPROCESSABLE_ENTITY, why))
+}
+
+/// Works beside everything else, once it is its turn. The turn lasts as long as the work, also where whoever asked has gone away.
+async fn in_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let turn = Arc::clone(turns).acquire_owned().await.map_err(|error| error.to_string())?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    done.await.map_err(|error| error.to_string())?
 }
 
 // === what pages and programs read ===
@@ -192,17 +205,17 @@ struct Span {
 
 async fn course(State(shown): State<Shown>, name: Name, Query(span): Query<Span>) -> Response {
     let until = span.until.map_or(shown.report.borrow().at, Timestamp);
-    let from = span.from.map_or(Timestamp(until.0 - 1_000 * whole_seconds(SPAN)), Timestamp);
-    let from = from.max(Timestamp(until.0.saturating_sub(1_000 * whole_seconds(LONGEST))));
+    let from = span.from.map_or(before(until, SPAN), Timestamp).max(before(until, LONGEST));
     let Ok(target) = target(name) else { return (StatusCode::BAD_REQUEST, "no such workload\n").into_response() };
     let read = look(&shown, move |journal| series::read(journal, &target.to_string(), from, until)).await;
     json(read)
 }
 
-fn whole_seconds(span: Seconds) -> i64 {
+/// The moment that is a span before another, as far as there is one.
+fn before(at: Timestamp, span: Seconds) -> Timestamp {
     #[expect(clippy::cast_possible_truncation, reason = "a week")]
-    let seconds = span.get() as i64;
-    seconds
+    let milliseconds = (1_000.0 * span.get()) as i64;
+    Timestamp(at.0.saturating_sub(milliseconds))
 }
 
 fn json<T: serde::Serialize>(answer: Result<T, (StatusCode, String)>) -> Response {
@@ -222,7 +235,9 @@ async fn explanation(State(shown): State<Shown>, name: Name, Query(when): Query<
 
 async fn answer(State(shown): State<Shown>, name: Name, Query(asked): Query<what_if::Asked>) -> Response {
     let Ok(target) = target(name) else { return (StatusCode::BAD_REQUEST, "no such workload\n").into_response() };
-    json(look(&shown, move |journal| what_if::answer(journal, &target.to_string(), asked)).await)
+    let until = asked.until.map_or(shown.report.borrow().at, Timestamp);
+    let from = asked.from.map_or(before(until, what_if::LONGEST), Timestamp);
+    json(look(&shown, move |journal| what_if::answer(journal, &target.to_string(), asked, from..=until)).await)
 }
 
 // === what changes ===
@@ -289,4 +304,30 @@ async fn follow_workload(State(shown): State<Shown>, name: Name) -> Response {
         }
         news
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_look_keeps_its_turn_when_nobody_waits_for_it_any_more() {
+        let turns = Arc::new(Semaphore::new(1));
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let asking = in_turn(&turns, move || {
+            begun.send(()).map_err(|()| "nobody waits for the beginning".to_owned())?;
+            ends.recv().map_err(|error| error.to_string())
+        });
+        tokio::select! {
+            _ = asking => panic!("it ended before it was told to"),
+            started = begins => started.unwrap(),
+        }
+        // Whoever asked has gone, and the work goes on.
+        assert_eq!(turns.available_permits(), 0);
+        end.send(()).unwrap();
+        let turn = tokio::time::timeout(Duration::from_mins(1), turns.acquire()).await;
+        assert!(turn.unwrap().is_ok());
+    }
 }

@@ -6,6 +6,7 @@
 use crate::explain;
 use crate::words::chain;
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::path::Path;
 use trimtab_core::plan::Plan;
 use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp};
@@ -119,7 +120,7 @@ pub(crate) struct Series {
 /// Where the journal cannot be read: why.
 pub(crate) fn read(journal: &Path, workload: &str, from: Timestamp, until: Timestamp) -> Result<Series, String> {
     let reader = Reader::open(journal).map_err(|error| chain(&error))?;
-    let mut points = Vec::new();
+    let mut points = Newest::of(RECORDS);
     let mut allowed = None;
     let records = reader.records(workload, from..=until).map_err(|error| chain(&error))?;
     for record in records.decided() {
@@ -128,11 +129,30 @@ pub(crate) fn read(journal: &Path, workload: &str, from: Timestamp, until: Times
         allowed = Some(stored.policy.objective.misses);
         points.push(Point::of(&stored.policy, &stored.snapshot, &decision));
     }
-    let cut = points.len() > RECORDS;
-    if cut {
-        points.drain(..points.len() - RECORDS);
+    Ok(summed_up(workload, (from, until), points.kept.into(), allowed, points.cut))
+}
+
+/// The newest of what is pushed: the oldest goes as soon as there is one too many, so that a long span needs no more memory than a short one.
+#[derive(Debug)]
+struct Newest<T> {
+    kept: VecDeque<T>,
+    most: usize,
+    /// Whether any had to go.
+    cut: bool,
+}
+
+impl<T> Newest<T> {
+    fn of(most: usize) -> Self {
+        Self { kept: VecDeque::new(), most, cut: false }
     }
-    Ok(summed_up(workload, (from, until), points, allowed, cut))
+
+    fn push(&mut self, one: T) {
+        self.kept.push_back(one);
+        if self.kept.len() > self.most {
+            self.kept.pop_front();
+            self.cut = true;
+        }
+    }
 }
 
 fn summed_up(
@@ -260,6 +280,17 @@ mod tests {
             code: "TT-R10",
             because: String::new(),
         }
+    }
+
+    #[test]
+    fn no_more_than_the_newest_are_held_at_any_time() {
+        let mut newest = Newest::of(3);
+        for number in 0..5 {
+            assert_eq!(newest.cut, number > 3);
+            newest.push(number);
+            assert!(newest.kept.len() <= 3);
+        }
+        assert_eq!((Vec::from(newest.kept), newest.cut), (vec![2, 3, 4], true));
     }
 
     #[test]

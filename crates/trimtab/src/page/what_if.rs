@@ -6,6 +6,7 @@
 
 use crate::words::chain;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use trimtab_core::Policy;
 use trimtab_core::policy::{Bounds, Objective};
@@ -17,6 +18,8 @@ use trimtab_sim::workload::Workload;
 
 /// Half-minutes that are played at most: six hours take about a second.
 const MOST: usize = 720;
+/// What they last.
+pub(crate) const LONGEST: Seconds = Seconds::whole(21_600);
 const HALF_MINUTE: Seconds = Seconds::whole(30);
 
 /// What is asked; what is left out is as recorded.
@@ -28,7 +31,7 @@ pub(crate) struct Asked {
     pub(crate) slo_ms: Option<u32>,
     /// Seconds from ordering a replica to its serving.
     pub(crate) startup_s: Option<u32>,
-    /// The span, milliseconds since 1970.
+    /// The span, milliseconds since 1970: without it the last six hours, which are played at most.
     pub(crate) from: Option<i64>,
     pub(crate) until: Option<i64>,
 }
@@ -88,12 +91,17 @@ struct Recorded {
     demand: Workload,
 }
 
-/// Plays the recorded demand again.
+/// Plays the recorded demand of a span again.
 ///
 /// # Errors
 /// Where it cannot be: why, in words for whoever asked.
-pub(crate) fn answer(journal: &Path, workload: &str, asked: Asked) -> Result<Answer, String> {
-    let recorded = recorded(journal, workload, asked)?;
+pub(crate) fn answer(
+    journal: &Path,
+    workload: &str,
+    asked: Asked,
+    span: RangeInclusive<Timestamp>,
+) -> Result<Answer, String> {
+    let recorded = recorded(journal, workload, span)?;
     let bounds = recorded.policy.replicas;
     let min = asked.min.unwrap_or(bounds.min().0);
     let max = asked.max.unwrap_or(bounds.max().0);
@@ -119,12 +127,11 @@ pub(crate) fn answer(journal: &Path, workload: &str, asked: Asked) -> Result<Ans
     })
 }
 
-fn recorded(journal: &Path, workload: &str, asked: Asked) -> Result<Recorded, String> {
+fn recorded(journal: &Path, workload: &str, span: RangeInclusive<Timestamp>) -> Result<Recorded, String> {
     let reader = Reader::open(journal).map_err(|error| chain(&error))?;
-    let (from, until) = (Timestamp(asked.from.unwrap_or(i64::MIN)), Timestamp(asked.until.unwrap_or(i64::MAX)));
     let mut rates: Vec<(Timestamp, RequestsPerSecond)> = Vec::new();
     let mut last = None;
-    for record in reader.records(workload, from..=until).map_err(|error| chain(&error))?.decided() {
+    for record in reader.records(workload, span).map_err(|error| chain(&error))?.decided() {
         let Ok((stored, decision)) = record else { continue };
         if let Some(rate) = super::rows::known(&decision.demand) {
             rates.push((stored.at, rate));

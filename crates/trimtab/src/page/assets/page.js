@@ -57,9 +57,9 @@
 
   // === what changes ===
   const live = $("#live");
-  let source = null, heard = Date.now(), turn = 0, ended = false;
+  let source = null, heard = Date.now(), turn = 0;
   const showLive = () => {
-    if (!live || !body.dataset.live || ended) return;
+    if (!live || !body.dataset.live) return;
     const silent = (Date.now() - heard) / 1000;
     const stale = silent > 10;
     live.classList.toggle("stale", stale);
@@ -243,7 +243,8 @@
         ...(at() ? [[at() / 1000 - seconds / 600, at() / 1000 + seconds / 600, ""]] : [])];
       const upper = fore((point) => point.upper, 2), median = fore((point) => point.median, 1);
       const data = [times, spread(demand), spread(have), spread(would), upper, median];
-      const own = /committed|own/.test($("#facts h1")?.textContent ?? "");
+      const { writes, outcome } = $("#facts h1")?.dataset ?? {};
+      const own = known(outcome) ? outcome === "committed" : writes === "own";
       make("demand", {
         data, height: 250, range, before: grounds(dark), after: marks(missed),
         series: [line("demand", "ink", { width: 2 }), stepped(line("capacity ready", "ink", { width: 1 })), stepped(line("capacity decided", "blue", own ? {} : { dash: [6, 4] })),
@@ -312,13 +313,13 @@
     };
     const load = async () => {
       const order = ++asked, until = at();
-      const query = until ? `from=${until - 750 * seconds}&until=${until + 250 * seconds}` : turn ? `from=${turn - 1000 * seconds}&until=${turn}` : `from=0`;
+      const query = until ? `from=${until - 750 * seconds}&until=${until + 250 * seconds}` : turn ? `from=${turn - 1000 * seconds}&until=${turn}` : "";
       if (!course) says("demand", "Reading the journal …");
       const answer = await fetch(`/api/v1/series/${name}?${query}`);
       if (order !== asked) return;
       if (!answer.ok) { says("demand", (await answer.text()).trim()); return; }
       const read = await answer.json();
-      // Without a turn yet, what there is at most.
+      // Without a turn yet, the span that the server chooses.
       course = read;
       if (!until && !turn) course.until = read.points.length ? read.points[read.points.length - 1].at : read.until;
       draw(); changes();
@@ -360,15 +361,18 @@
     if (!form) return;
     const note = $("#what-if-says");
     const show = () => all("input", form).forEach((input) => { input.nextElementSibling.textContent = input.value + input.nextElementSibling.dataset.unit; });
-    let timer = 0, order = 0;
+    let timer = 0, asking = null;
     const ask = async () => {
-      const mine = ++order, query = new URLSearchParams(new FormData(form)), span = during();
+      // Who asks anew does not want to know what was asked before.
+      asking?.abort();
+      const { signal } = asking = new AbortController(), query = new URLSearchParams(new FormData(form)), span = during();
       if (known(span.from)) { query.set("from", span.from); query.set("until", span.until); }
       note.textContent = "Playing the recorded demand again …";
-      const answer = await fetch(`/api/v1/what-if/${name}?${query}`);
-      if (mine !== order) return;
-      if (!answer.ok) { note.textContent = (await answer.text()).trim(); return; }
-      const said = await answer.json();
+      const answer = await fetch(`/api/v1/what-if/${name}?${query}`, { signal }).catch((error) => { if (!signal.aborted) throw error; });
+      const text = await answer?.text().catch(() => "");
+      if (signal.aborted) return;
+      if (!answer.ok) { note.textContent = text.trim(); return; }
+      const said = JSON.parse(text);
       for (const row of all("#what-if tbody tr")) {
         const [now, then, difference] = all("td", row), of = (side) => side[row.dataset.row];
         now.textContent = number(of(said.as_is)); then.textContent = number(of(said.then));
@@ -485,7 +489,6 @@
         Object.assign(course, { at: news.at, spans: news.spans, missed: news.missed, contestants: news.contestants, speed: news.speed, told: news.first + news.happened.length });
         show();
         if (!document.hidden) draw();
-        if (news.ended) { ended = true; source.close(); live.textContent = "the day is over"; }
       },
     });
   };
