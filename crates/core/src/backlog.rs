@@ -81,32 +81,10 @@ pub(crate) fn when_ready(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Absence, Reading};
     use crate::unit::Replicas;
-    use std::collections::BTreeMap;
-
-    fn fleet(ready: u32) -> Fleet {
-        Fleet {
-            desired: Replicas(ready),
-            ready: Replicas(ready),
-            starting: Replicas(0),
-            stuck: Replicas(0),
-            startup: None,
-            rolling_out: false,
-        }
-    }
 
     fn snapshot(ready: u32, second: i64) -> Snapshot {
-        Snapshot {
-            at: Timestamp(second * 1_000),
-            demand: Reading::Missing(Absence::NotConfigured),
-            capacity: Reading::Missing(Absence::NotConfigured),
-            latency: Reading::Missing(Absence::NotConfigured),
-            utilization: Reading::Missing(Absence::NotConfigured),
-            foretold: Vec::new(),
-            protected: BTreeMap::new(),
-            fleet: fleet(ready),
-        }
+        Snapshot::blind(Timestamp(second * 1_000), Replicas(ready))
     }
 
     fn known(rate: u32) -> Demand {
@@ -134,7 +112,7 @@ mod tests {
             &memory,
             &moves::Memory::default(),
             RequestsPerSecond::whole(300),
-            (&fleet(4), Seconds::whole(30)),
+            (&snapshot(4, 0).fleet, Seconds::whole(30)),
             Timestamp(0),
         );
         assert!((seen.get() - 3_000.0).abs() < 1e-9, "{seen:?}");

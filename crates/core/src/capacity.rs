@@ -133,9 +133,8 @@ fn smooth(last: RequestsPerSecond, rate: RequestsPerSecond, elapsed: Seconds) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Coverage, Fleet, Sample};
+    use crate::snapshot::{Coverage, Sample};
     use crate::unit::Replicas;
-    use std::collections::BTreeMap;
 
     fn reading<T>(value: T) -> Reading<T> {
         Reading::Fresh(Sample { value, age: None, coverage: Coverage::Unmeasured })
@@ -173,23 +172,7 @@ mod tests {
     #[test]
     fn a_declared_capacity_is_corrected_by_how_busy_replicas_are() {
         let demand = Demand::Known { rate: RequestsPerSecond::whole(320), age: None, complete: true };
-        let snapshot = |second: i64| Snapshot {
-            at: Timestamp(second * 1_000),
-            demand: Reading::Missing(Absence::NotConfigured),
-            capacity: Reading::Missing(Absence::NotConfigured),
-            latency: Reading::Missing(Absence::NotConfigured),
-            utilization: Reading::Missing(Absence::NotConfigured),
-            foretold: Vec::new(),
-            protected: BTreeMap::new(),
-            fleet: Fleet {
-                desired: Replicas(10),
-                ready: Replicas(10),
-                starting: Replicas(0),
-                stuck: Replicas(0),
-                startup: None,
-                rolling_out: false,
-            },
-        };
+        let snapshot = |second: i64| Snapshot::blind(Timestamp(second * 1_000), Replicas(10));
         let declared = policy::Capacity::Declared(RequestsPerSecond::whole(50));
         let after = |busy| {
             let mut memory = Memory::default();

@@ -11,13 +11,14 @@ use crate::snapshot::{Fleet, Snapshot};
 use crate::state::State;
 use crate::trust::{self, Lesson};
 use crate::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
+use crate::utilization::Busy;
 use crate::{backlog, moves, protect, utilization};
 use serde::{Deserialize, Serialize};
 
 /// From creation to Ready before any pod of the workload was seen to become ready.
 const STARTUP: Seconds = Seconds::whole(30);
 /// Age of what is known of demand where its source cannot tell: the commonest scrape interval.
-const METRIC_LAG: Seconds = Seconds::whole(15);
+pub(crate) const METRIC_LAG: Seconds = Seconds::whole(15);
 
 /// Decides how many replicas one workload has. Total, synchronous, silent, deterministic: the same arguments give the
 /// same decision, to the bit, on any machine.
@@ -29,10 +30,10 @@ pub fn decide(policy: &Policy, state: &mut State, snapshot: &Snapshot) -> Decisi
     let busy = utilization::assess(&mut state.utilization, snapshot);
     // Where no latency is promised, more than a replica may carry does not wait for it.
     if policy.objective.is_promised() {
-        backlog::watch(&mut state.backlog, &demand, busy, snapshot);
+        backlog::watch(&mut state.backlog, &demand, busy.and_then(Busy::telling), snapshot);
     }
     let queued = state.backlog.is_queued();
-    let busy = busy.filter(|_| !queued);
+    let busy = busy.and_then(Busy::learned).filter(|_| !queued);
     let capacity = capacity::assess(&policy.capacity, &mut state.capacity, &demand, busy, snapshot);
     let forecast =
         forecast::predict(&mut state.forecast, &demand, lead.total(), sight(policy, state.moves.every(), snapshot));

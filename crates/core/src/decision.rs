@@ -37,13 +37,13 @@ pub struct Decision {
     pub lead: LeadTime,
     /// Step 2: demand now and in the windows ahead, where demand is known.
     pub forecast: Option<Forecast>,
-    /// Step 3: what the workload's own latency says of the model.
+    /// Step 4: what the workload's own latency says of the model.
     pub trust: Trust,
     /// Requests that are taken to wait when an order of now is ready.
     pub backlog: Erlangs,
-    /// Step 4: the size that costs least, the risk priced in; `None` where demand or capacity is not known.
+    /// Step 5: the size that costs least, the risk priced in; `None` where demand or capacity is not known.
     pub plan: Option<Plan>,
-    /// Step 5: what is protected downstream.
+    /// Step 3: what is protected downstream.
     pub guards: Vec<Guard>,
     /// Step 6: the limits that bit, in their order.
     pub bites: Vec<Bite>,

@@ -131,7 +131,7 @@ pub(crate) fn choose(policy: &Policy, outset: Outset<'_>) -> Plan {
         return Plan { rule: Rule::Gate, ..skeleton(objective, outset, replicas) };
     }
     let price = price(objective, outset);
-    let weighing = Weighing { policy, outset, curve, price, sizes: Sizes::around(outset) };
+    let weighing = Weighing { policy, outset, curve, price, reach: reach(outset), sizes: Sizes::around(outset) };
     let (replicas, needed) = weighing.cheapest();
     let expected = |replicas| {
         let served = outset.startup..outset.startup + weighing.first().lasts;
@@ -242,6 +242,8 @@ struct Weighing<'a> {
     curve: Curve,
     /// Of a missed window.
     price: Ratio,
+    /// Windows that are looked at.
+    reach: usize,
     sizes: Sizes,
 }
 
@@ -344,7 +346,7 @@ impl Weighing<'_> {
 
     /// What the windows ahead cost with each size.
     fn risks(&self) -> Table {
-        let reach = reach(self.outset);
+        let reach = self.reach;
         std::array::from_fn(|index| {
             let mut costs: Costs = [0.0; PLACES];
             if let Some(outlook) = self.outset.forecast.windows.get(index).filter(|_| index < reach) {
@@ -385,7 +387,7 @@ impl Weighing<'_> {
 
     /// Windows ahead that a span touches, with the share of each.
     fn windows_within(&self, span: std::ops::Range<Seconds>) -> impl Iterator<Item = (usize, f64)> {
-        let reach = reach(self.outset);
+        let reach = self.reach;
         let windows = self.outset.forecast.windows.iter().take(reach).enumerate();
         windows.filter_map(move |(index, outlook)| {
             let from = span.start.max(outlook.starts);

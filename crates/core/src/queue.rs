@@ -56,22 +56,26 @@ fn tail(per_replica: RequestsPerSecond, spare: RequestsPerSecond, waits: Ratio, 
 /// The share of requests that a 99th percentile lets be late.
 const LATE: f64 = 0.01;
 /// Spare rates `x = θT` of [`MISSED`].
-const SPARE: [f64; 14] = [-20.0, -10.0, -5.0, -2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0];
+const SPARE: [f64; 13] = [-10.0, -5.0, -2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0];
 /// Share of windows that miss after having run at [`SPARE`] for a sixth, two sixths ... all of their time, as
 /// `ln(p / (1 − p))`: simulated with 5 to 18 replicas of `μT = 10`, 600 to 2,000 windows a point.
-const MISSED: [[f64; 14]; 6] = [
-    [9.2, 9.2, 2.31, 0.49, -0.49, -1.13, -1.66, -2.23, -2.90, -4.12, -4.89, -5.29, -6.50, -8.11],
-    [9.2, 9.2, 4.60, 2.31, 0.94, 0.20, -0.49, -1.16, -1.93, -2.81, -3.73, -4.70, -5.52, -7.26],
-    [9.2, 9.2, 9.2, 3.89, 1.82, 0.90, 0.16, -0.59, -1.39, -2.22, -3.03, -4.00, -5.11, -6.91],
-    [9.2, 9.2, 9.2, 5.29, 2.59, 1.54, 0.66, -0.20, -0.99, -1.90, -2.75, -3.62, -4.70, -6.57],
-    [9.2, 9.2, 9.2, 9.2, 3.18, 2.09, 1.08, 0.18, -0.68, -1.62, -2.46, -3.44, -4.50, -6.38],
-    [9.2, 9.2, 9.2, 9.2, 3.89, 2.94, 1.52, 0.49, -0.45, -1.28, -2.25, -3.23, -4.27, -5.65],
+const MISSED: [[f64; 13]; 6] = [
+    [9.2, 2.31, 0.49, -0.49, -1.13, -1.66, -2.23, -2.90, -4.12, -4.89, -5.29, -6.50, -8.11],
+    [9.2, 4.60, 2.31, 0.94, 0.20, -0.49, -1.16, -1.93, -2.81, -3.73, -4.70, -5.52, -7.26],
+    [9.2, 9.2, 3.89, 1.82, 0.90, 0.16, -0.59, -1.39, -2.22, -3.03, -4.00, -5.11, -6.91],
+    [9.2, 9.2, 5.29, 2.59, 1.54, 0.66, -0.20, -0.99, -1.90, -2.75, -3.62, -4.70, -6.57],
+    [9.2, 9.2, 9.2, 3.18, 2.09, 1.08, 0.18, -0.68, -1.62, -2.46, -3.44, -4.50, -6.38],
+    [9.2, 9.2, 9.2, 3.89, 2.94, 1.52, 0.49, -0.45, -1.28, -2.25, -3.23, -4.27, -5.65],
 ];
-/// Up to the second point every window misses that ran so for a sixth of its time, in the table's own terms; from here on one in a million.
-const HOPELESS: (f64, f64) = (-10.0, 0.999_9);
+/// Up to the first point every window misses that ran so for a sixth of its time, in the table's own terms; from `SAFE` on one in a million.
+const CERTAIN: f64 = 0.999_9;
 const SAFE: f64 = 20.0;
 /// Beyond the last point the logarithm falls by this with each step of `x`.
 const BEYOND: f64 = 0.9;
+/// And no spare rate less than this share of a replica's.
+const LEAST_SPARE: f64 = 0.002;
+/// No percentile is reckoned to be longer than so many times the limit.
+const LONGEST: f64 = 20.0;
 /// Fewer groups than this are one queue, as far as latency can tell.
 const NEARLY_ONE: f64 = 1.25;
 /// `μT` that the table was measured at, and the `x` that the steady state needs there (with `C = 1`).
@@ -121,16 +125,16 @@ impl Curve {
         Ratio::clamped(logistic(Odds(-steepness * (x - centre))) * share.get().min(1.0))
     }
 
-    /// The 99th percentile that `replicas` have at `demand` in the steady state, up to 4 s.
+    /// The 99th percentile that `replicas` have at `demand` in the steady state, up to twenty times the limit.
     #[must_use]
     pub fn latency(&self, replicas: Erlangs, demand: RequestsPerSecond) -> Seconds {
         let (count, rate) = (replicas.get().max(1.0), self.per_replica.get());
         let groups = libm::pow(count, 1.0 - self.sharing.get());
         let busy = (demand.get() / (count * rate)).min(0.999);
-        let spare = RequestsPerSecond::clamped(((count * rate - demand.get()) / groups).max(0.1));
+        let spare = RequestsPerSecond::clamped(((count * rate - demand.get()) / groups).max(LEAST_SPARE * rate));
         let waits = Ratio::clamped(libm::pow(busy, (2.0 * (count / groups + 1.0)).sqrt() - 1.0));
         let late = |t: f64| tail(self.per_replica, spare, waits, Seconds::clamped(t)).get() > LATE;
-        Seconds::clamped(bisect(0.0..4.0, late))
+        Seconds::clamped(bisect(0.0..LONGEST * self.limit.get(), late))
     }
 }
 
@@ -150,16 +154,16 @@ fn bisect(range: std::ops::Range<f64>, below: impl Fn(f64) -> bool) -> f64 {
 
 fn of_one_queue(Odds(x): Odds, share: Ratio) -> Ratio {
     let sixths = (share.get() * 6.0).min(6.0);
-    if x <= HOPELESS.0 {
-        return Ratio::clamped(HOPELESS.1 * sixths.min(1.0));
+    if x <= SPARE[0] {
+        return Ratio::clamped(CERTAIN * sixths.min(1.0));
     }
     if x >= SAFE {
         return Ratio::ZERO;
     }
     let right = SPARE.iter().position(|point| *point > x);
-    let at = |row: &[f64; 14]| {
+    let at = |row: &[f64; 13]| {
         let odds = match right {
-            None => row[13] - BEYOND * (x - SPARE[13]),
+            None => row[12] - BEYOND * (x - SPARE[12]),
             Some(right) => {
                 let left = right.saturating_sub(1);
                 let point = |place: usize| {
@@ -186,9 +190,10 @@ fn of_one_queue(Odds(x): Odds, share: Ratio) -> Ratio {
 
 /// A dimensionless number of any sign: `θT`, or the logarithm of odds.
 #[derive(Clone, Copy, Debug)]
-struct Odds(f64);
+pub(crate) struct Odds(pub(crate) f64);
 
-fn logistic(Odds(odds): Odds) -> f64 {
+/// The probability that has these odds, given as their logarithm.
+pub(crate) fn logistic(Odds(odds): Odds) -> f64 {
     1.0 / (1.0 + libm::exp(-odds.clamp(-40.0, 40.0)))
 }
 

@@ -31,8 +31,32 @@ pub struct Snapshot {
     pub fleet: Fleet,
 }
 
+#[cfg(test)]
+impl Snapshot {
+    /// Nothing is measured of replicas that stand.
+    pub(crate) fn blind(at: Timestamp, ready: Replicas) -> Self {
+        Self {
+            at,
+            demand: nobody_measures(),
+            capacity: nobody_measures(),
+            latency: nobody_measures(),
+            utilization: nobody_measures(),
+            foretold: Vec::new(),
+            protected: BTreeMap::new(),
+            fleet: Fleet {
+                desired: ready,
+                ready,
+                starting: Replicas(0),
+                stuck: Replicas(0),
+                startup: None,
+                rolling_out: false,
+            },
+        }
+    }
+}
+
 /// Snapshots that were recorded before they told utilization did not have it.
-const fn nobody_measures() -> Reading<Ratio> {
+const fn nobody_measures<T>() -> Reading<T> {
     Reading::Missing(Absence::NotConfigured)
 }
 

@@ -139,9 +139,8 @@ fn expected(evidence: &[f64; VALUES]) -> Ratio {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Absence, Coverage, Fleet, Reading, Sample};
+    use crate::snapshot::{Coverage, Reading, Sample};
     use crate::unit::Replicas;
-    use std::collections::BTreeMap;
 
     /// Trust after so many windows at 300 requests/s on ten replicas with this percentile.
     fn after(windows: i64, percentile: f64, foreseen: bool) -> Trust {
@@ -149,23 +148,8 @@ mod tests {
         let mut trust = memory.trust;
         for window in 0..windows {
             let sample = Sample { value: Seconds::new(percentile).unwrap(), age: None, coverage: Coverage::Unmeasured };
-            let snapshot = Snapshot {
-                at: Timestamp(window * 30_000),
-                demand: Reading::Missing(Absence::NotConfigured),
-                capacity: Reading::Missing(Absence::NotConfigured),
-                latency: Reading::Fresh(sample),
-                utilization: Reading::Missing(Absence::NotConfigured),
-                foretold: Vec::new(),
-                protected: BTreeMap::new(),
-                fleet: Fleet {
-                    desired: Replicas(10),
-                    ready: Replicas(10),
-                    starting: Replicas(0),
-                    stuck: Replicas(0),
-                    startup: None,
-                    rolling_out: false,
-                },
-            };
+            let at = Timestamp(window * 30_000);
+            let snapshot = Snapshot { latency: Reading::Fresh(sample), ..Snapshot::blind(at, Replicas(10)) };
             let lesson = Lesson { demand: Some(RequestsPerSecond::whole(300)), foreseen };
             trust = learn(&mut memory, &Policy::PLAIN, Some(RequestsPerSecond::whole(50)), lesson, &snapshot);
         }

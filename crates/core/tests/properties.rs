@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::collections::BTreeMap;
-use trimtab_core::policy::{Bounds, Capacity, Method, Objective, Part, Policy, Protection};
-use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
+use trimtab_core::policy::{Bounds, Capacity, Event, Method, Objective, Part, Policy, Protection};
+use trimtab_core::snapshot::{Absence, Coverage, Fleet, Foretold, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Level, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, State, Verb, decide, invariant};
 
@@ -62,6 +62,9 @@ fn fleet() -> impl Strategy<Value = Fleet> {
     )
 }
 
+/// When the first snapshot is taken, but for its delay.
+const BEGIN: Timestamp = Timestamp(1_700_000_000_000);
+
 fn snapshot() -> impl Strategy<Value = Snapshot> {
     (
         reading(RequestsPerSecond::new),
@@ -69,18 +72,28 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
         reading(Seconds::new),
         reading(Ratio::new),
         prop::option::of(reading(Level::new)),
+        prop::collection::vec((moment(), rate()), 0..4),
         fleet(),
     )
-        .prop_map(|(demand, capacity, latency, utilization, database, fleet)| Snapshot {
+        .prop_map(|(demand, capacity, latency, utilization, database, foretold, fleet)| Snapshot {
             at: Timestamp(0),
             demand,
             capacity,
             latency,
             utilization,
-            foretold: Vec::new(),
+            foretold: foretold.into_iter().map(|(at, rate)| Foretold { at, rate }).collect(),
             protected: database.map(|level| ("db".to_owned(), level)).into_iter().collect(),
             fleet,
         })
+}
+
+/// A moment about when the snapshots are taken.
+fn moment() -> impl Strategy<Value = Timestamp> {
+    (0_u32..6_000).prop_map(|second| BEGIN.after(Seconds::whole(second)))
+}
+
+fn rate() -> impl Strategy<Value = RequestsPerSecond> {
+    prop_oneof![3 => 0.0..3_000.0, 1 => Just(f64::MAX)].prop_map(|rate| RequestsPerSecond::new(rate).unwrap())
 }
 
 fn method() -> impl Strategy<Value = Method> {
@@ -102,8 +115,9 @@ fn policy() -> impl Strategy<Value = Policy> {
         any::<bool>(),
         prop::option::of(1_u32..50),
         method(),
+        prop::option::of((moment(), moment(), rate())),
     )
-        .prop_map(|(min, more, latency, misses, declared, stabilization, protect, ramp, method)| Policy {
+        .prop_map(|(min, more, latency, misses, declared, stabilization, protect, ramp, method, event)| Policy {
             replicas: Bounds::new(Replicas(min), Replicas(min + more)).unwrap(),
             objective: Objective {
                 latency: Seconds::new(latency).unwrap(),
@@ -113,7 +127,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             capacity: declared.and_then(RequestsPerSecond::new).map_or(Capacity::Measured, Capacity::Declared),
             protect: if protect { vec![Protection { name: "db".into(), limit: Level::whole(250) }] } else { vec![] },
             stabilization: Seconds::new(stabilization).unwrap(),
-            events: Vec::new(),
+            events: event.map(|(from, until, rate)| Event { from, until, rate }).into_iter().collect(),
             ramp: ramp.map(Replicas),
             method,
         })
@@ -121,7 +135,7 @@ fn policy() -> impl Strategy<Value = Policy> {
 
 /// Runs the snapshots in turn, each so many seconds after the last.
 fn run(policy: &Policy, state: &mut State, snapshots: &[(Snapshot, u32)]) -> Vec<(Snapshot, Decision)> {
-    let mut at = Timestamp(1_700_000_000_000);
+    let mut at = BEGIN;
     snapshots
         .iter()
         .map(|(snapshot, seconds)| {

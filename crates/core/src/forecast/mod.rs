@@ -64,7 +64,7 @@ pub struct Forecast {
     pub upper: RequestsPerSecond,
     /// How many windows the band comes from; 0 while it is a guess.
     pub errors: u32,
-    /// The mean of the last five windows' relative errors.
+    /// The mean of the last five windows' relative errors; 1 before any is known.
     #[serde(default)]
     pub missed_by: Ratio,
     /// The window that runs, from now on, and those that follow.
@@ -216,7 +216,7 @@ pub(crate) fn predict(memory: &mut Memory, demand: &Demand, horizon: Seconds, si
         median: then.mean,
         upper: RequestsPerSecond::clamped(then.mean.get() + UPPER * then.error.get()),
         errors: if memory.learned < LEARNED { 0 } else { memory.learned },
-        missed_by: mean(&memory.off),
+        missed_by: missed_by(&memory.off),
         windows,
         shares: memory.shares,
         season: season(memory).map(|windows| length(windows, &sight.policy.objective)),
@@ -224,8 +224,11 @@ pub(crate) fn predict(memory: &mut Memory, demand: &Demand, horizon: Seconds, si
     })
 }
 
-fn mean(of: &VecDeque<Ratio>) -> Ratio {
-    Ratio::clamped(of.iter().map(|it| it.get()).sum::<f64>() / of.len().max(1) as f64).brief()
+fn missed_by(of: &VecDeque<Ratio>) -> Ratio {
+    if of.is_empty() {
+        return Ratio::ONE;
+    }
+    Ratio::clamped(of.iter().map(|it| it.get()).sum::<f64>() / of.len() as f64).brief()
 }
 
 fn season(memory: &Memory) -> Option<Windows> {
@@ -335,7 +338,7 @@ fn learn(memory: &mut Memory, seen: RequestsPerSecond, sight: Sight<'_>) {
     memory.learned = memory.learned.saturating_add(1);
     let sayings = sayings(memory, sight);
     memory.shares = Shares::of(memory.record.weights(&sayings, Horizon(0)));
-    memory.ahead = if shock { shifted(memory, seen) } else { together(memory, &sayings) };
+    memory.ahead = if shock { shifted(memory, seen, sight) } else { together(memory, &sayings) };
     let ahead = memory.ahead;
     memory.said.note(&sayings, &ahead);
 }
@@ -426,9 +429,11 @@ fn together(memory: &Memory, sayings: &Sayings) -> [RequestsPerSecond; AHEAD] {
 }
 
 /// After a shock: from where demand is, along the season if there is one.
-fn shifted(memory: &Memory, seen: RequestsPerSecond) -> [RequestsPerSecond; AHEAD] {
-    let season = if memory.fine.season(Season::Short).is_some() { Season::Short } else { Season::Long };
+fn shifted(memory: &Memory, seen: RequestsPerSecond, sight: Sight<'_>) -> [RequestsPerSecond; AHEAD] {
+    let short = memory.fine.season(Season::Short).is_some() && !sight.lacks(Part::ShortSeason);
+    let season = if short { Season::Short } else { Season::Long };
     let now = memory.fine.profile(season, Windows(-1)).filter(|now| *now > RequestsPerSecond::ZERO);
+    let now = now.filter(|_| short || !sight.lacks(Part::Season));
     std::array::from_fn(|ahead| {
         let then = i64::try_from(ahead).ok().and_then(|ahead| memory.fine.profile(season, Windows(ahead)));
         match (now, then) {
@@ -462,8 +467,11 @@ fn outlooks(memory: &Memory, now: RequestsPerSecond, sight: Sight<'_>) -> [Outlo
         ahead(0),
         Ratio::clamped(error_at(memory, Horizon(0))),
     );
-    let scale = running.mean / prior.mean.max(f64::MIN_POSITIVE);
-    let scale = if shock { scale } else { 1.0 + CARRIED * (scale - 1.0) };
+    let carried = if shock { 1.0 } else { CARRIED };
+    // What the windows ahead are expected to have, by what this one shows; from nothing no share of it leads on.
+    let scaled = |mean: f64| {
+        if prior.mean > 0.0 { mean * (1.0 + carried * (running.mean / prior.mean - 1.0)) } else { running.mean }
+    };
     let momentum =
         if shock && surprise > 0.0 && !sight.lacks(Part::Momentum) { memory.shock.momentum() } else { Ratio::ZERO };
     std::array::from_fn(|index| {
@@ -471,7 +479,7 @@ fn outlooks(memory: &Memory, now: RequestsPerSecond, sight: Sight<'_>) -> [Outlo
             let (mean, error) = (RequestsPerSecond::clamped(running.mean), RequestsPerSecond::clamped(running.error));
             return Outlook { lasts: left, mean, error, ..Outlook::default() };
         }
-        let mean = ahead(index).get() * scale;
+        let mean = scaled(ahead(index).get());
         let narrowed = if index == 1 { NARROWED } else { 1.0 };
         Outlook {
             starts: Seconds::clamped(left.get() + window.get() * (index - 1) as f64),
@@ -523,11 +531,15 @@ fn combine(prior: Bell, open: Open, now: RequestsPerSecond) -> Bell {
     }
     let seen = open.requests / seconds;
     let sampling = seen.max(1.0) / seconds;
+    if prior.mean <= 0.0 {
+        return Bell { mean: seen, error: sampling.sqrt() };
+    }
     let (variance, distance) = (prior.error * prior.error, (seen - prior.mean) * (seen - prior.mean));
-    let likelihood = |variance: f64| libm::exp(-0.5 * distance / variance) / variance.sqrt();
+    let likelihood = |variance: f64| -0.5 * (distance / variance + libm::log(variance));
     let wide = JUMP_SPREAD * prior.mean.max(1.0);
-    let jumped = JUMP * likelihood(wide * wide + sampling);
-    let jumped = jumped / (jumped + (1.0 - JUMP) * likelihood(variance + sampling) + f64::MIN_POSITIVE);
+    // As logarithms: of what is twenty times what was forecast, neither likelihood is a number that can be told from nothing.
+    let odds = libm::log(JUMP / (1.0 - JUMP)) + likelihood(wide * wide + sampling) - likelihood(variance + sampling);
+    let jumped = crate::queue::logistic(crate::queue::Odds(odds));
     let gain = variance / (variance + sampling);
     let (calm, rest) = (prior.mean + gain * (seen - prior.mean), variance * (1.0 - gain));
     let mean = (1.0 - jumped) * calm + jumped * seen;

@@ -66,6 +66,22 @@ fn a_jump_is_believed_within_five_seconds_and_may_go_on() {
 }
 
 #[test]
+fn however_large_a_jump_more_of_it_is_never_believed_less() {
+    for (before, jump) in
+        [(0.0, 1_000.0), (0.0, 100.0), (10.0, 250.0), (10.0, 400.0), (50.0, 1_500.0), (500.0, 12_000.0)]
+    {
+        let believed: Vec<f64> = (3_005..=3_025)
+            .step_by(5)
+            .map(|end| after(end, 5, |second| if second <= 3_000 { before } else { jump }).windows[0].mean.get())
+            .collect();
+        assert!(believed[1] > 0.9 * jump, "{before} to {jump}, two looks: {believed:?}");
+        assert!(believed.is_sorted_by(|one, next| *next > 0.99 * one), "{before} to {jump}: {believed:?}");
+    }
+    let risen = after(3_010, 5, |second| if second <= 3_000 { 0.0 } else { 1_000.0 });
+    assert!(risen.windows[1].mean.get() > 900.0, "nor is it gone in the next window: {:?}", risen.windows[1]);
+}
+
+#[test]
 fn noise_of_one_look_is_hardly_believed() {
     let noisy = after(3_005, 5, |second| if second <= 3_000 { 200.0 } else { 212.0 });
     assert!(noisy.windows[0].mean.get() < 206.0, "{:?}", noisy.windows[0]);
