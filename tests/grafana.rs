@@ -97,6 +97,22 @@ fn no_panel_has_two_axes_and_every_expression_is_promql() {
 }
 
 #[test]
+fn every_rule_is_promql() {
+    let text = std::fs::read_to_string(deployed("alerts/trimtab.yaml")).expect("it is there");
+    let rules: serde_json::Value = serde_saphyr::from_str(&text).expect("it is YAML");
+    let groups = rules["groups"].as_array().expect("groups");
+    let rules: Vec<_> = groups.iter().flat_map(|group| group["rules"].as_array().expect("rules")).collect();
+    assert!(rules.len() >= 15, "{rules:?}");
+    for rule in rules {
+        let expression = rule["expr"].as_str().expect("an expression");
+        let warnings = trimtab::prometheus::check(expression, None);
+        assert!(warnings.is_empty(), "{expression}: {warnings:?}");
+        let named = rule["record"].is_string() != rule["alert"].is_string();
+        assert!(named, "one of record and alert: {rule}");
+    }
+}
+
+#[test]
 fn promtool_accepts_the_rules() {
     let tool = std::env::var_os("TRIMTAB_PROMTOOL").unwrap_or_else(|| "promtool".into());
     let Ok(checked) = Command::new(tool).args(["check", "rules"]).arg(deployed("alerts/trimtab.yaml")).output() else {

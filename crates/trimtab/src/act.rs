@@ -19,18 +19,16 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
-use std::time::Duration;
 use trimtab_claim::answer::{self, Meaning, Refused};
 use trimtab_claim::epoch::{Epoch, LABEL};
 use trimtab_claim::guard::{self, Test};
+use trimtab_claim::lease::DEADLINE;
 use trimtab_core::Decision;
 use trimtab_core::unit::{Replicas, Timestamp};
 use trimtab_journal::{Outcome, Refusal};
 
 /// The name under which every change of ours is recorded.
 pub const FIELD_MANAGER: &str = "trimtab";
-/// A write without an answer is given up after so long. The API server may carry it out all the same: that is read back.
-pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How a write ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,14 +55,14 @@ pub(crate) async fn write(client: &Client, order: &Order) -> Written {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, resource);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let patch = Patch::Json::<()>(operations(object, decision, epoch.as_ref()));
-    let answer = tokio::time::timeout(DEADLINE, api.patch(&target.name, &params, &patch)).await;
+    let answer = tokio::time::timeout(DEADLINE.duration(), api.patch(&target.name, &params, &patch)).await;
     let (outcome, generation) = match answer {
         Ok(Ok(after)) => (Outcome::Committed, after.metadata.generation),
         Ok(Err(error)) => match classify(&error) {
             Some(refusal) => (Outcome::Refused(refusal), None),
             None => read_back(&api, target, object, decision, &chain(&error)).await,
         },
-        Err(_) => read_back(&api, target, object, decision, "no answer within 5 s").await,
+        Err(_) => read_back(&api, target, object, decision, &no_answer()).await,
     };
     Written {
         outcome,
@@ -75,6 +73,11 @@ pub(crate) async fn write(client: &Client, order: &Order) -> Written {
         seen: object.generation,
         generation,
     }
+}
+
+/// Of a request that was given up: the API server may carry it out all the same.
+fn no_answer() -> String {
+    format!("no answer within {DEADLINE}")
 }
 
 fn pointer(tokens: &[&str]) -> PointerBuf {
@@ -139,10 +142,10 @@ pub(crate) async fn claim(client: &Client, claim: &Claim) -> Option<(Meaning, St
     let path = pointer(&["metadata", "labels", LABEL]);
     operations.push(PatchOperation::Add(AddOperation { path, value: epoch.to_string().into() }));
     let patch = Patch::Json::<()>(Operations(operations));
-    match tokio::time::timeout(DEADLINE, api.patch(&target.name, &params, &patch)).await {
+    match tokio::time::timeout(DEADLINE.duration(), api.patch(&target.name, &params, &patch)).await {
         Ok(Ok(_)) => None,
         Ok(Err(error)) => Some(refusal(&error)),
-        Err(_) => Some((Meaning::Unknown, "no answer within 5 s".into())),
+        Err(_) => Some((Meaning::Unknown, no_answer())),
     }
 }
 
@@ -156,7 +159,7 @@ async fn read_back(
     why: &str,
 ) -> (Outcome, Option<i64>) {
     let unknown = |detail: String| (Outcome::Unknown(format!("{why}; {detail}")), None);
-    match tokio::time::timeout(DEADLINE, api.get(&target.name)).await {
+    match tokio::time::timeout(DEADLINE.duration(), api.get(&target.name)).await {
         Ok(Ok(now)) => {
             let generation = now.metadata.generation.unwrap_or_default();
             let replicas = now.data.pointer("/spec/replicas").and_then(serde_json::Value::as_u64);
@@ -193,7 +196,7 @@ pub async fn announce(
     // The API server refuses a note of more than 1 KiB.
     let note: String = note.chars().take(1_000).collect();
     let event = Event { type_: kind, reason: reason.into(), note: Some(note), action: "Scale".into(), secondary: None };
-    match tokio::time::timeout(DEADLINE, recorder.publish(&event, &reference)).await {
+    match tokio::time::timeout(DEADLINE.duration(), recorder.publish(&event, &reference)).await {
         Ok(Ok(())) => None,
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => Some(format!(
             "not allowed to write Events in namespace {}: grant create and patch on events.events.k8s.io to trimtab's service account ({})",

@@ -49,15 +49,15 @@ pub fn status(command: &Status) -> BoxFuture<'_, anyhow::Result<Printed>> {
         if command.agents && !command.source.json {
             return Ok(Printed::done(explain::agents(&reports)));
         }
-        let mut report = report::of_all(reports);
         if command.source.json {
+            let mut report = report::of_all(reports);
             let wanted = command.namespace.as_deref();
             report.workloads.retain(|workload| {
                 wanted.is_none_or(|namespace| workload.workload.split('/').next() == Some(namespace))
             });
             return Ok(Printed::done(format!("{}\n", serde_json::to_string_pretty(&report)?)));
         }
-        Ok(Printed::done(explain::status(&report, command.namespace.as_deref())))
+        Ok(Printed::done(explain::status(reports, command.namespace.as_deref())))
     })
 }
 

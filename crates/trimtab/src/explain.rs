@@ -14,6 +14,9 @@ use trimtab_core::snapshot::{Coverage, Fleet, Reading};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, Policy, Snapshot, Verb};
 
+/// What stands where a value is not known.
+pub(crate) const UNKNOWN: &str = "?";
+
 /// `explain` for one workload.
 #[must_use]
 pub fn explain(workload: &Workload) -> String {
@@ -90,7 +93,7 @@ fn written(workload: &Workload, considered: &Considered) -> String {
         (Writes::Shadow, None) => "shadow: not written".into(),
         (Writes::NotOptedIn, None) => "not written: the workload carries no label trimtab.dev/mode=own".into(),
         (Writes::OtherAgent(Some(agent)), None) => format!("not written here: agent {agent} writes"),
-        (Writes::OtherAgent(None), None) => "not written: no agent was chosen yet".into(),
+        (Writes::OtherAgent(None), None) => "not written: no agent has claimed it yet".into(),
         (Writes::StandingDown(until), None) => {
             format!("not written before {}: somebody else changed the size", clock(*until))
         }
@@ -103,7 +106,7 @@ pub(crate) fn because(decision: &Decision) -> String {
     let code = decision.reason.code();
     let reason = match (&decision.reason, &decision.plan) {
         (Reason::Needed | Reason::Settled, Some(plan)) => {
-            format!("{} cost least for {}", plural(plan.replicas.0, "replica"), per_second(plan.demand))
+            format!("{} cost least for {}", plural(plan.replicas.0 as usize, "replica"), per_second(plan.demand))
         }
         (reason, _) => reason.to_string(),
     };
@@ -151,7 +154,7 @@ fn ahead(decision: &Decision) -> String {
             if forecast.errors == 0 {
                 "band guessed".to_owned()
             } else {
-                format!("band from {}", plural(forecast.errors, "past error"))
+                format!("band from {}", plural(forecast.errors as usize, "past error"))
             }
         ),
         None => format!("no forecast {lead_time}"),
@@ -285,9 +288,12 @@ fn waits_until(decision: &Decision) -> Option<Timestamp> {
     }
 }
 
-/// `status`: one row a workload; who needs a look comes first.
+/// `status`: one row a workload, of all that agents say; who needs a look comes first.
 #[must_use]
-pub fn status(report: &Report, namespace: Option<&str>) -> String {
+pub fn status(reports: Vec<Report>, namespace: Option<&str>) -> String {
+    let writers: Vec<String> =
+        reports.iter().filter(|report| report.may_write).map(|report| report.agent.clone()).collect();
+    let report = report::of_all(reports);
     let mut rows: Vec<&Workload> = report
         .workloads
         .iter()
@@ -308,8 +314,8 @@ pub fn status(report: &Report, namespace: Option<&str>) -> String {
         &mut text,
         &[format!(
             "{}: {changing} would change, {blind} blind; may write: {}; as of {}",
-            plural(u32::try_from(rows.len()).unwrap_or(u32::MAX), "workload"),
-            report.leader.as_deref().unwrap_or("none"),
+            plural(rows.len(), "workload"),
+            if writers.is_empty() { "none".to_owned() } else { writers.join(", ") },
             clock(report.at)
         )],
     );
@@ -354,9 +360,8 @@ pub fn agents(reports: &[Report]) -> String {
         table.add_row([agent.clone(), workload.clone(), epoch, held, why]);
     }
     lines(&mut text, &table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
-    let may_write: Vec<&str> = reports.iter().filter_map(|report| report.leader.as_deref()).collect();
-    let silent = reports.iter().filter(|report| report.leader.is_none()).map(|report| report.agent.as_str());
-    let silent: Vec<&str> = silent.collect();
+    let (may_write, silent): (Vec<&Report>, Vec<&Report>) = reports.iter().partition(|report| report.may_write);
+    let silent: Vec<&str> = silent.iter().map(|report| report.agent.as_str()).collect();
     let others = if silent.is_empty() { String::new() } else { format!("; without a Lease: {}", silent.join(", ")) };
     lines(&mut text, &[format!("{} agents may write{others}; as of {}", may_write.len(), clock(at))]);
     text
@@ -373,7 +378,7 @@ fn urgency(workload: &Workload) -> u8 {
 }
 
 fn row(workload: &Workload) -> [String; 8] {
-    let unknown = || "?".to_owned();
+    let unknown = || UNKNOWN.to_owned();
     let Some(last) = &workload.last else {
         let why = workload.problem.clone().unwrap_or_else(|| "starting".into());
         return [
@@ -426,12 +431,13 @@ pub fn sentence(decision: &Decision) -> String {
     format!("{}: {}{demand}{ahead}", headline(decision), because(decision))
 }
 
-fn per_second(rate: RequestsPerSecond) -> String {
+/// A rate as people read it.
+pub(crate) fn per_second(rate: RequestsPerSecond) -> String {
     format!("{}/s", number(rate.get()))
 }
 
 /// Three significant digits or all of the integer part.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value {
         value if value >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),
@@ -450,8 +456,14 @@ pub fn span(time: Seconds) -> String {
     }
 }
 
-fn plural(count: u32, noun: &str) -> String {
+/// A count with its noun.
+pub(crate) fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What is known, or the sign that it is not.
+pub(crate) fn or_unknown<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), |value| value.to_string())
 }
 
 /// A moment in UTC, to the second.
@@ -646,7 +658,7 @@ mod tests {
             agent: "trimtab-x7k2p".into(),
             version: "0.1.0".into(),
             at: Timestamp(START + 20_000),
-            leader: Some("trimtab-x7k2p".into()),
+            may_write: true,
             troubles: BTreeMap::from([(
                 "pods in all namespaces".to_owned(),
                 "not allowed to list and watch pods".to_owned(),
@@ -657,6 +669,6 @@ mod tests {
                 workload("pay/deployment/ledger", Writes::Shadow, considered(15, None, 6)),
             ],
         };
-        insta::assert_snapshot!(status(&report, None));
+        insta::assert_snapshot!(status(vec![report], None));
     }
 }

@@ -129,12 +129,11 @@ struct WorkloadLabel {
 impl Collector for Workloads {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let report = self.0.borrow().clone();
-        let ours = report.leader.as_ref() == Some(&report.agent);
         one(
             &mut encoder,
             "lease",
             "1 while this agent's Lease lasts and it may write what it has claimed",
-            u32::from(ours),
+            u32::from(report.may_write),
         )?;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let own = report.workloads.iter().filter(|workload| matches!(workload.writes, Writes::Own)).count();

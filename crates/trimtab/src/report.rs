@@ -16,8 +16,8 @@ pub struct Report {
     pub version: String,
     /// When the report was made.
     pub at: Timestamp,
-    /// This agent, while its own Lease lasts: it may write what it has claimed.
-    pub leader: Option<String>,
+    /// Whether this agent's own Lease lasts, so that it may write what it has claimed.
+    pub may_write: bool,
     /// What is in trouble beyond a single workload, with the cure.
     pub troubles: BTreeMap<String, String>,
     /// All workloads, by namespace/kind/name.
@@ -32,7 +32,7 @@ impl Report {
             agent: agent.to_owned(),
             version: env!("CARGO_PKG_VERSION").into(),
             at: Timestamp::default(),
-            leader: None,
+            may_write: false,
             troubles: BTreeMap::new(),
             workloads: Vec::new(),
         }
@@ -44,12 +44,11 @@ impl Report {
 pub fn of_all(reports: Vec<Report>) -> Report {
     let mut all = Report::of("");
     let mut workloads: BTreeMap<String, Workload> = BTreeMap::new();
-    let mut writers = Vec::new();
     for report in reports {
         if all.at < report.at {
             (all.agent, all.at) = (report.agent, report.at);
         }
-        writers.extend(report.leader);
+        all.may_write |= report.may_write;
         all.troubles.extend(report.troubles);
         for workload in report.workloads {
             let known = workloads.get(&workload.workload);
@@ -58,7 +57,6 @@ pub fn of_all(reports: Vec<Report>) -> Report {
             }
         }
     }
-    all.leader = (!writers.is_empty()).then(|| writers.join(", "));
     all.workloads = workloads.into_values().collect();
     all
 }

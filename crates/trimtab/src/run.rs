@@ -659,7 +659,7 @@ impl Loop {
             agent: self.parts.agent.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             at,
-            leader: self.ownership.has_lease(self.parts.boot.now()).then(|| self.parts.agent.name.clone()),
+            may_write: self.ownership.has_lease(self.parts.boot.now()),
             troubles: self
                 .troubles
                 .iter()

@@ -1,7 +1,6 @@
 //! The same decision at depth: each step with its numbers and where they come from, each window ahead, and why not one more or fewer.
 
-use crate::explain::{because, clock, span};
-use crate::page::{per_second, plural};
+use crate::explain::{because, clock, number, per_second, plural, span};
 use crate::report::{Considered, Workload};
 use std::fmt::Write;
 use trimtab_core::capacity::Capacity;
@@ -10,7 +9,7 @@ use trimtab_core::demand::Demand;
 use trimtab_core::limit::Bite;
 use trimtab_core::plan::{Plan, Rule};
 use trimtab_core::snapshot::Reading;
-use trimtab_core::unit::{Ratio, RequestsPerSecond};
+use trimtab_core::unit::Ratio;
 use trimtab_core::{Decision, Snapshot};
 
 /// `-v`: a line for each step, in the order of `decide`; `-vv`: the windows ahead, every expert and the policy too.
@@ -36,10 +35,10 @@ pub(crate) fn terms(workload: &Workload, depth: u8) -> String {
             windows.add_row([
                 span(window.starts),
                 span(window.lasts),
-                flow(window.mean),
-                flow(window.error),
+                per_second(window.mean),
+                per_second(window.error),
                 share(window.chance),
-                flow(window.more),
+                per_second(window.more),
                 share(window.hazard),
             ]);
         }
@@ -66,14 +65,6 @@ pub(crate) fn terms(workload: &Workload, depth: u8) -> String {
     }
     line(&mut text, "Every number: --json");
     text
-}
-
-fn flow(rate: RequestsPerSecond) -> String {
-    per_second(rate.get())
-}
-
-fn number(value: f64) -> String {
-    per_second(value).trim_end_matches("/s").to_owned()
 }
 
 fn share(share: Ratio) -> String {
@@ -115,7 +106,7 @@ fn steps(snapshot: &Snapshot, decision: &Decision) -> Vec<[String; 3]> {
             let season = forecast.season.map_or_else(|| "none found".into(), span);
             [
                 "forecast".into(),
-                format!("median {}, 90 of 100 below {}", flow(forecast.median), flow(forecast.upper)),
+                format!("median {}, 90 of 100 below {}", per_second(forecast.median), per_second(forecast.upper)),
                 format!("{}; season {season}; {}", best.join(", "), plural(forecast.errors as usize, "past error")),
             ]
         }
@@ -164,9 +155,9 @@ fn demand(snapshot: &Snapshot, decision: &Decision) -> [String; 3] {
     };
     let value = match &decision.demand {
         Demand::Known { rate, complete, .. } => {
-            format!("{}{}", flow(*rate), if *complete { "" } else { ", and perhaps more" })
+            format!("{}{}", per_second(*rate), if *complete { "" } else { ", and perhaps more" })
         }
-        Demand::Stale { last, .. } => format!("unknown, last {}", flow(*last)),
+        Demand::Stale { last, .. } => format!("unknown, last {}", per_second(*last)),
         Demand::Unknown(absence) => format!("unknown: {absence}"),
     };
     ["demand".into(), value, from]
@@ -174,13 +165,14 @@ fn demand(snapshot: &Snapshot, decision: &Decision) -> [String; 3] {
 
 fn capacity(capacity: &Capacity) -> (String, String) {
     match capacity {
-        Capacity::Declared(rate) => (format!("{} a replica", flow(*rate)), "declared".into()),
+        Capacity::Declared(rate) => (format!("{} a replica", per_second(*rate)), "declared".into()),
         Capacity::Measured { rate, age } => {
-            (format!("{} a replica", flow(*rate)), format!("measured {} ago", span(*age)))
+            (format!("{} a replica", per_second(*rate)), format!("measured {} ago", span(*age)))
         }
-        Capacity::Corrected { rate, believed } => {
-            (format!("{} a replica", flow(*rate)), format!("as busy as they are; believed {}", flow(*believed)))
-        }
+        Capacity::Corrected { rate, believed } => (
+            format!("{} a replica", per_second(*rate)),
+            format!("as busy as they are; believed {}", per_second(*believed)),
+        ),
         Capacity::Unknown(absence) => ("unknown".into(), absence.to_string()),
     }
 }
@@ -189,7 +181,7 @@ fn planned(plan: &Plan) -> [String; 3] {
     let value = format!(
         "{} for {} ({} busy); {} if changes cost nothing",
         plural(plan.replicas.0 as usize, "replica"),
-        flow(plan.demand),
+        per_second(plan.demand),
         number(plan.load.get()),
         plan.needed
     );

@@ -4,7 +4,7 @@
 //! sixteen colours of the terminal alone, and none where `NO_COLOR` is set; a sign and a word always go with them.
 
 use crate::cli::Top;
-use crate::explain;
+use crate::explain::{self, or_unknown, per_second, plural, span};
 use crate::page::rows::{Asked, Row, Rows, State};
 use crate::remote;
 use crate::report::{Hour, Report, Sights};
@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::IsTerminal;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+use trimtab_core::unit::RequestsPerSecond;
 
 /// An agent is asked so often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -60,7 +61,10 @@ struct View {
 /// What an agent answered, or why it did not.
 type Heard = Result<(Report, Sights), String>;
 
-/// Runs until `q`. Exit code 2 where there is no terminal.
+/// Runs until `q`.
+///
+/// # Errors
+/// Where there is no terminal, and where no agent is reached at first: why.
 #[must_use]
 pub fn top(command: &Top) -> BoxFuture<'_, anyhow::Result<()>> {
     Box::pin(async move {
@@ -150,10 +154,10 @@ impl View {
             )]
             let whole = |value: Option<f64>| value.unwrap_or_default().round() as u64;
             let seen = Seen {
-                demand: whole(row.demand),
+                demand: whole(row.demand.map(RequestsPerSecond::get)),
                 ready: row.ready.unwrap_or_default().into(),
                 decided: row.decided.unwrap_or_default().into(),
-                latency_ms: whole(row.latency.map(|latency| 1000.0 * latency)),
+                latency_ms: whole(row.latency.map(|latency| 1000.0 * latency.get())),
             };
             let line = self.seen.entry(row.workload).or_default();
             if line.len() == KEPT {
@@ -254,20 +258,17 @@ fn heading(view: &View) -> Line<'static> {
         None => (format!("as of {}", explain::clock(report.at)), Style::new()),
     };
     let text = format!(
-        "trimtab  {} workloads, {} changing, {} blind · missed {} of {} half-minutes, {:.1} replica-hours in 1 h · writes: {} · {state}",
-        rows.all,
+        "trimtab  {}, {} changing, {} blind · missed {} of {} half-minutes, {:.1} replica-hours in 1 h · agent {} {} · {state}",
+        plural(rows.all, "workload"),
         rows.changing,
         rows.blind,
         rows.missed,
         rows.windows,
         rows.replica_hours,
-        report.leader.as_deref().unwrap_or("nobody"),
+        report.agent,
+        if report.may_write { "may write" } else { "may not write" },
     );
     Line::styled(text, style.add_modifier(Modifier::BOLD))
-}
-
-fn or_unknown<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(|| "?".into(), |value| value.to_string())
 }
 
 fn list(frame: &mut Frame<'_>, area: Rect, view: &View) {
@@ -280,26 +281,21 @@ fn list(frame: &mut Frame<'_>, area: Rect, view: &View) {
             State::Held => view.colour(Color::Yellow),
             State::Hold => Style::new(),
         };
-        let latency = match (row.latency, row.target) {
-            (Some(latency), Some(target)) => {
-                let mark = if latency > target { "▲ " } else { "" };
-                format!("{mark}{:.0} / {:.0} ms", 1000.0 * latency, 1000.0 * target)
-            }
-            _ => "?".into(),
-        };
+        let mark = if row.is_late() { "▲ " } else { "" };
+        let latency = format!("{mark}{} / {}", or_unknown(row.latency.map(span)), or_unknown(row.target.map(span)));
         Shown::new([
             Cell::from(format!("{sign} {word}")).style(style),
             Cell::from(row.workload.clone()),
             Cell::from(row.writes.clone()),
             Cell::from(or_unknown(row.ready)),
             Cell::from(or_unknown(row.decided)),
-            Cell::from(row.demand.map_or_else(|| "?".into(), |rate| format!("{rate:.0}/s"))),
+            Cell::from(or_unknown(row.demand.map(per_second))),
             Cell::from(latency),
             Cell::from(format!("{}/{}", row.missed, row.windows)),
             Cell::from(row.why.clone()),
         ])
     });
-    let widths = [12, 32, 11, 5, 5, 9, 16, 8].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
+    let widths = [12, 32, 11, 5, 5, 9, 18, 8].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
     let header = ["STATE", "WORKLOAD", "MODE", "READY", "WANT", "DEMAND", "P99 / TARGET", "MISS 1H", "WHY"];
     let table = Table::new(shown, widths)
         .header(Shown::new(header).style(Style::new().add_modifier(Modifier::DIM)))

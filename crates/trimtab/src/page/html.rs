@@ -2,14 +2,11 @@
 
 use super::Shown;
 use super::rows::{Asked, Row, Rows};
-use crate::explain;
+use crate::explain::{self, UNKNOWN, or_unknown, per_second, plural};
 use crate::report::{Report, Sight, Sights, Workload, Writes};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use trimtab_core::snapshot::{Coverage, Reading};
-use trimtab_core::unit::{Seconds, Timestamp};
-
-/// What stands in a cell whose value is not known.
-const UNKNOWN: &str = "?";
+use trimtab_core::unit::Timestamp;
 
 /// A page: its title, what its script is to do, and what is in it.
 pub(crate) fn page(shown: &Shown, kind: &str, title: &str, live: &str, content: &Markup) -> Markup {
@@ -55,18 +52,6 @@ pub(crate) fn time(at: Timestamp) -> Markup {
     html! { time data-at=(at.0) { (explain::clock(at)) } }
 }
 
-pub(crate) fn per_second(rate: f64) -> String {
-    match rate {
-        rate if rate >= 100.0 || rate.fract() == 0.0 => format!("{rate:.0}/s"),
-        rate if rate >= 10.0 => format!("{rate:.1}/s"),
-        rate => format!("{rate:.2}/s"),
-    }
-}
-
-pub(crate) fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 /// What `explain` says below its headline, by its headings; a line that goes on has none.
 fn lines(workload: &Workload) -> Vec<(String, String)> {
     let text = explain::explain(workload);
@@ -75,14 +60,6 @@ fn lines(workload: &Workload) -> Vec<(String, String)> {
         (heading.trim().to_owned(), rest.to_owned())
     };
     text.lines().skip(1).map(split).collect()
-}
-
-fn span(seconds: f64) -> String {
-    Seconds::new(seconds).map_or_else(|| UNKNOWN.into(), explain::span)
-}
-
-fn or_unknown<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(|| UNKNOWN.into(), |value| value.to_string())
 }
 
 /// Where a workload's page is.
@@ -162,7 +139,7 @@ fn tiles(rows: &Rows, report: &Report) -> Markup {
             div { dt { "Blind or undecided" } dd data-value="blind" { (rows.blind) } }
             div { dt { "Half-minutes missed, 1 h" } dd data-value="missed" { (format!("{share:.2} %")) small { " " (rows.missed) " of " (rows.windows) } } }
             div { dt { "Replica-hours, 1 h" } dd data-value="replica_hours" { (format!("{:.1}", rows.replica_hours)) } }
-            div { dt { "Writes" } dd.name { (report.leader.as_deref().unwrap_or("nobody")) } }
+            div { dt { "This agent" } dd.name { @if report.may_write { "may write" } @else { "may not write" } } }
         }
     }
 }
@@ -201,8 +178,6 @@ fn pages(rows: &Rows, asked: &Asked) -> Markup {
 
 fn row(row: &Row) -> Markup {
     let (sign, word) = row.state.shown();
-    let latency = row.latency.map_or_else(|| UNKNOWN.into(), span);
-    let above = row.latency.zip(row.target).is_some_and(|(latency, target)| latency > target);
     html! {
         tr data-workload=(row.workload) {
             td.state data-state=(word) { span.sign aria-hidden="true" { (sign) } " " (word) }
@@ -210,11 +185,11 @@ fn row(row: &Row) -> Markup {
             td { (row.writes) }
             td.number data-value="ready" { (or_unknown(row.ready)) }
             td.number data-value="decided" { (or_unknown(row.decided)) }
-            td.number data-value="demand" { (row.demand.map_or_else(|| UNKNOWN.into(), per_second)) }
-            td.number { (row.ahead.map_or_else(|| UNKNOWN.into(), per_second)) }
+            td.number data-value="demand" { (or_unknown(row.demand.map(per_second))) }
+            td.number { (or_unknown(row.ahead.map(per_second))) }
             td.number data-value="latency" {
-                @if above { span.miss aria-label="above its target" { "▲ " } }
-                (latency) small { " / " (row.target.map_or_else(|| UNKNOWN.into(), span)) }
+                @if row.is_late() { span.miss aria-label="above its target" { "▲ " } }
+                (or_unknown(row.latency.map(explain::span))) small { " / " (or_unknown(row.target.map(explain::span))) }
             }
             td.number data-value="missed" { (row.missed) small { " / " (row.windows) } }
             td.number { (format!("{:.1}", row.replica_hours)) }
@@ -359,9 +334,9 @@ fn words(name: &str) -> String {
 }
 
 fn lead(sight: &Sight, lead: &trimtab_core::LeadTime) -> Markup {
-    let mut starts: Vec<f64> = sight.startups.iter().map(|start| start.get()).collect();
-    starts.sort_by(f64::total_cmp);
-    let at = |share: usize| starts.get((starts.len().saturating_sub(1)) * share / 100).copied().map(span);
+    let mut starts = sight.startups.clone();
+    starts.sort_by(|one, other| one.get().total_cmp(&other.get()));
+    let at = |share: usize| starts.get((starts.len().saturating_sub(1)) * share / 100).copied().map(explain::span);
     html! {
         section.box {
             h2 { "Lead time " (explain::span(lead.total())) }
@@ -487,11 +462,8 @@ pub(crate) fn agent(report: &Report) -> Markup {
                 dt { "Version" } dd { (report.version) }
                 dt { "Last turn" } dd { (time(report.at)) }
                 dt { "Writes" } dd {
-                    @match report.leader.as_deref() {
-                        Some(leader) if leader == report.agent => { "this agent, what it has claimed" }
-                        Some(leader) => { "agent " (leader) }
-                        None => { "nobody: no policy says own, or nobody was chosen yet" }
-                    }
+                    @if report.may_write { "this agent, what it has claimed" }
+                    @else { "nothing: no policy says own, or this agent's Lease does not last" }
                 }
                 dt { "Decides" } dd { (plural(report.workloads.len(), "workload")) }
                 @for mode in &modes { dt { (mode) } dd { (count(mode)) } }

@@ -10,7 +10,7 @@ pub(crate) mod rows;
 mod series;
 mod what_if;
 
-pub(crate) use html::{chart, per_second, plural};
+pub(crate) use html::chart;
 
 use crate::config::Target;
 use crate::explain;

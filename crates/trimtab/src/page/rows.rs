@@ -63,14 +63,11 @@ pub(crate) struct Row {
     pub(crate) ready: Option<u32>,
     pub(crate) desired: Option<u32>,
     pub(crate) decided: Option<u32>,
-    /// Requests a second.
-    pub(crate) demand: Option<f64>,
-    /// Upper edge of the forecast at the lead time, requests a second.
-    pub(crate) ahead: Option<f64>,
-    /// Seconds.
-    pub(crate) latency: Option<f64>,
-    /// Seconds.
-    pub(crate) target: Option<f64>,
+    pub(crate) demand: Option<RequestsPerSecond>,
+    /// Upper edge of the forecast at the lead time.
+    pub(crate) ahead: Option<RequestsPerSecond>,
+    pub(crate) latency: Option<Seconds>,
+    pub(crate) target: Option<Seconds>,
     /// Half-minutes of the last hour that were missed, and that are known.
     pub(crate) missed: u32,
     pub(crate) windows: u32,
@@ -83,6 +80,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether its latency is above its target.
+    pub(crate) fn is_late(&self) -> bool {
+        self.latency.zip(self.target).is_some_and(|(latency, target)| latency > target)
+    }
+
     pub(crate) fn of(workload: &Workload, hour: Hour) -> Self {
         let last = workload.last.as_ref();
         let decision = last.map(|last| &last.decision);
@@ -98,10 +100,10 @@ impl Row {
             ready: last.map(|last| last.snapshot.fleet.ready.0),
             desired: last.map(|last| last.snapshot.fleet.desired.0),
             decided: decision.map(|decision| decision.to.0),
-            demand: decision.and_then(|decision| known(&decision.demand)).map(RequestsPerSecond::get),
-            ahead: decision.and_then(|decision| decision.forecast.as_ref()).map(|forecast| forecast.upper.get()),
-            latency: last.and_then(|last| last.snapshot.latency.fresh()).map(Seconds::get),
-            target: last.map(|last| last.policy.objective.latency.get()),
+            demand: decision.and_then(|decision| known(&decision.demand)),
+            ahead: decision.and_then(|decision| decision.forecast.as_ref()).map(|forecast| forecast.upper),
+            latency: last.and_then(|last| last.snapshot.latency.fresh()),
+            target: last.map(|last| last.policy.objective.latency),
             missed: hour.missed,
             windows: hour.windows,
             replica_hours: hour.replica_hours,
@@ -195,9 +197,9 @@ fn sort(rows: &mut [Row], by: &str) {
     let number = |row: &Row| match column {
         "ready" => row.ready.map(f64::from),
         "decided" => row.decided.map(f64::from),
-        "demand" => row.demand,
-        "ahead" => row.ahead,
-        "latency" => row.latency,
+        "demand" => row.demand.map(RequestsPerSecond::get),
+        "ahead" => row.ahead.map(RequestsPerSecond::get),
+        "latency" => row.latency.map(Seconds::get),
         "missed" => Some(f64::from(row.missed)),
         "replica_hours" => Some(row.replica_hours),
         "signals" => Some(row.signals_wrong as f64),
