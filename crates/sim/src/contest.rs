@@ -84,10 +84,6 @@ const UTILISATION: Knob = Knob {
 };
 
 impl Contender {
-    /// Those of the published table, and what is in use.
-    pub const ALL: [Self; 7] =
-        [Self::Trimtab, Self::Gate, Self::StaticFloor, Self::PurePredictive, Self::CpuHpa, Self::Keda, Self::Oracle];
-
     /// Everybody.
     pub const EVERYBODY: [Self; 16] = [
         Self::Trimtab,
@@ -106,18 +102,6 @@ impl Contender {
         Self::Oracle,
         Self::OracleAhead,
         Self::Clairvoyant,
-    ];
-
-    /// Those that a forecast drives: what [`Entrant::sharing`] gives the same one.
-    pub const FORECASTING: [Self; 8] = [
-        Self::Gate,
-        Self::GateFewest,
-        Self::StaticFloor,
-        Self::PurePredictive,
-        Self::RecedingHorizon,
-        Self::SeasonalTrigger,
-        Self::Phpa,
-        Self::WindowMax,
     ];
 
     /// Its name in tables and files.
@@ -467,6 +451,18 @@ pub fn mean(scores: impl Iterator<Item = Score>) -> Point {
 mod tests {
     use super::*;
 
+    /// Those that a forecast drives: what [`Entrant::sharing`] gives the same one.
+    const FORECASTING: [Contender; 8] = [
+        Contender::Gate,
+        Contender::GateFewest,
+        Contender::StaticFloor,
+        Contender::PurePredictive,
+        Contender::RecedingHorizon,
+        Contender::SeasonalTrigger,
+        Contender::Phpa,
+        Contender::WindowMax,
+    ];
+
     fn short(shape: Shape) -> Workload {
         let whole = shape.published();
         Workload { rates: whole.rates.into_iter().take(40).collect(), ..whole }
@@ -491,7 +487,7 @@ mod tests {
     fn everybody_serves_the_same_requests_with_a_forecaster_of_its_own_or_the_shared_one() {
         let workloads = [short(Shape::RealWeek)];
         let own = Contender::EVERYBODY.map(Contender::by_default);
-        let shared = Contender::FORECASTING.map(|contender| contender.by_default().sharing());
+        let shared = FORECASTING.map(|contender| contender.by_default().sharing());
         let scenario = Scenario::benchmark(0);
         let all: Vec<Outcome> = [
             contend(&workloads, &own, 1..=1, &scenario, &|| {}),

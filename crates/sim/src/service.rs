@@ -409,18 +409,24 @@ mod tests {
         Law { target: Seconds::new(target).unwrap(), ..Law::benchmark(seed) }
     }
 
-    /// What became of about so many requests at `rate`.
-    fn all(law: Law, replicas: u32, rate: RequestsPerSecond, requests: f64) -> Grade {
+    /// What became of about so many requests at `rate`, and what could be observed of them.
+    fn observed(law: Law, replicas: u32, rate: RequestsPerSecond, requests: f64) -> (Grade, Observed) {
         let mut service = Service::new(law, replicas as usize);
+        let mut observed = Observed::default();
         for _ in 0..nanos(requests / rate.get()) / INTERVAL_NANOS {
-            service.advance(INTERVAL, rate);
+            observed.absorb(&service.advance(INTERVAL, rate));
         }
         service.drain();
-        service.grades().iter().fold(Grade::default(), |all, one| Grade {
+        let graded = service.grades().iter().fold(Grade::default(), |all, one| Grade {
             requests: all.requests + one.requests,
             slow: all.slow + one.slow,
             waited: all.waited + one.waited,
-        })
+        });
+        (graded, observed)
+    }
+
+    fn all(law: Law, replicas: u32, rate: RequestsPerSecond, requests: f64) -> Grade {
+        observed(law, replicas, rate, requests).0
     }
 
     fn within_5_percent(seen: f64, expected: f64) -> bool {
@@ -437,13 +443,15 @@ mod tests {
             let tail =
                 |limit: f64| queue::exceeds(Replicas(replicas), rate, capacity, Seconds::new(limit).unwrap()).get();
             let p99 = (1..2_000).map(|ms| f64::from(ms) / 1000.0).find(|limit| tail(*limit) <= 0.01).unwrap();
-            let all = all(law(p99, 1), replicas, rate, 3e6);
+            let (all, observed) = observed(law(p99, 1), replicas, rate, 3e6);
             let waits = queue::waits(Replicas(replicas), rate / capacity).get();
             let mean = all.waited as f64 / 1e9 / all.requests as f64;
             let expected = waits / (50.0 * f64::from(replicas) - rate.get());
             assert!(within_5_percent(mean, expected), "{replicas} replicas: {mean} s against {expected} s");
             let slow = all.slow as f64 / all.requests as f64;
             assert!(within_5_percent(slow, tail(p99)), "{replicas} replicas: {slow} against {}", tail(p99));
+            let seen = observed.p99().unwrap().get();
+            assert!(within_5_percent(seen, p99), "{replicas} replicas: a p99 of {seen} s against {p99} s");
         }
     }
 

@@ -183,7 +183,7 @@ fn pairs(runs: &Runs) -> String {
 }
 
 fn pairs_csv(all: &[Runs]) -> String {
-    let mut text = "start_up_s,workload,against,violations,low,high,blocks_low,blocks_high,replica_hours,low,high,wins,ties,losses\n"
+    let mut text = "start_up_s,workload,against,violations,low,high,blocks_low,blocks_high,replica_hours,hours_low,hours_high,wins,ties,losses\n"
         .to_owned();
     for runs in all {
         let start_up = runs.scenario.law.startup.median().get();
