@@ -414,8 +414,9 @@ fn planned(needs: &[Replicas], scenario: &Scenario) -> Replicas {
     next.unwrap_or_default()
 }
 
-/// The fewest replicas whose steady p99 is within `limit`.
-pub(crate) fn meets(scenario: &Scenario, rate: f64, limit: Seconds) -> Replicas {
+/// The fewest replicas within the bounds whose steady p99 is within `limit` at `rate` requests a second; the most, where none are enough.
+#[must_use]
+pub fn meets(scenario: &Scenario, rate: f64, limit: Seconds) -> Replicas {
     let (capacity, bounds) = (scenario.law.capacity, scenario.bounds);
     let demand = RequestsPerSecond::new(rate).unwrap_or_default();
     let enough = |replicas: &u32| queue::exceeds(Replicas(*replicas), demand, capacity, limit) <= Ratio::percent(1);

@@ -170,8 +170,7 @@ pub fn run(workload: &Workload, scenario: &Scenario, controller: &mut dyn FnMut(
                 let ready = u32::try_from(service.ready()).unwrap_or(u32::MAX);
                 score.rows.push(Row { rate: *rate, replicas, ready, p99, grade: Grade::default() });
             }
-            let capacity = scenario.tick.get() * (service.ready() as f64).max(1.0);
-            let busy = Ratio::new(observed.busy.get() / capacity).unwrap_or_default();
+            let busy = busy(&observed, scenario.tick, &service);
             let mut seen = eye.look(Measured { at, rate: per_second(&observed, scenario.tick), busy, interval });
             seen.demand = (scenario.fault)(tick, seen.demand);
             let interval = seen.interval;
@@ -223,11 +222,21 @@ pub(crate) fn first_size(workload: &Workload, scenario: &Scenario) -> u32 {
     Replicas(size).clamp(scenario.bounds.min(), scenario.bounds.max()).0
 }
 
-fn per_second(observed: &Observed, span: Seconds) -> RequestsPerSecond {
+/// Demand over a span of which this was observed.
+#[must_use]
+pub fn per_second(observed: &Observed, span: Seconds) -> RequestsPerSecond {
     RequestsPerSecond::new(observed.arrived as f64 / span.get()).unwrap_or_default()
 }
 
-fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, scenario: &Scenario) -> Snapshot {
+/// How busy the replicas that are ready were in a span of which this was observed.
+#[must_use]
+pub fn busy(observed: &Observed, span: Seconds, service: &Service) -> Ratio {
+    Ratio::new(observed.busy.get() / (span.get() * (service.ready() as f64).max(1.0))).unwrap_or_default()
+}
+
+/// What a controller is shown: what is seen, and the fleet as it is, of which `replicas` are ordered.
+#[must_use]
+pub fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, scenario: &Scenario) -> Snapshot {
     let count = |count: usize| Replicas(u32::try_from(count).unwrap_or(u32::MAX));
     Snapshot {
         at,
@@ -248,8 +257,9 @@ fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, scenari
     }
 }
 
-/// The size that the ramp limit lets through.
-fn ramp(moves: &mut VecDeque<(Timestamp, i64)>, most: u32, at: Timestamp, from: u32, to: u32) -> u32 {
+/// The size that a limit of `most` replicas within any half-minute lets through on the way from one to the other; `moves` are the changes
+/// before, and this one is added to them.
+pub fn ramp(moves: &mut VecDeque<(Timestamp, i64)>, most: u32, at: Timestamp, from: u32, to: u32) -> u32 {
     while moves.front().is_some_and(|(when, _)| at.since(*when) >= INTERVAL) {
         moves.pop_front();
     }

@@ -42,20 +42,28 @@ impl Sight {
 
 /// What was measured at the end of a tick.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Measured {
-    pub(crate) at: Timestamp,
-    pub(crate) rate: RequestsPerSecond,
-    pub(crate) busy: Ratio,
-    pub(crate) interval: Option<Interval>,
+pub struct Measured {
+    /// The end of the tick.
+    pub at: Timestamp,
+    /// Demand in the tick.
+    pub rate: RequestsPerSecond,
+    /// How busy the ready replicas were in it.
+    pub busy: Ratio,
+    /// The interval that ended with it.
+    pub interval: Option<Interval>,
 }
 
 /// What is seen at a tick.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) demand: Reading<RequestsPerSecond>,
-    pub(crate) latency: Reading<Seconds>,
-    pub(crate) utilization: Reading<Ratio>,
-    pub(crate) interval: Option<Interval>,
+pub struct Seen {
+    /// Demand in the newest tick that may be seen.
+    pub demand: Reading<RequestsPerSecond>,
+    /// 99th percentile of the newest interval that may be seen.
+    pub latency: Reading<Seconds>,
+    /// How busy the ready replicas were in that tick.
+    pub utilization: Reading<Ratio>,
+    /// The interval that can be seen since this tick.
+    pub interval: Option<Interval>,
 }
 
 impl Seen {
@@ -71,7 +79,7 @@ impl Seen {
 
 /// Looks through a [`Sight`].
 #[derive(Debug)]
-pub(crate) struct Eye {
+pub struct Eye {
     sight: Sight,
     seed: u64,
     ticks: u64,
@@ -83,12 +91,14 @@ pub(crate) struct Eye {
 }
 
 impl Eye {
-    pub(crate) fn new(sight: Sight, seed: u64) -> Self {
+    /// An eye that has seen nothing; faults are drawn from the seed.
+    #[must_use]
+    pub fn new(sight: Sight, seed: u64) -> Self {
         Self { sight, seed, ticks: 0, underway: VecDeque::new(), last: None, percentile: None }
     }
 
     /// What is seen at the tick at which this is measured.
-    pub(crate) fn look(&mut self, measured: Measured) -> Seen {
+    pub fn look(&mut self, measured: Measured) -> Seen {
         let now = measured.at;
         self.underway.push_back(measured);
         // The golden ratio's bits spread seeds that follow one another; the word keeps this stream from those of the service.

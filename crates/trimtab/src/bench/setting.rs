@@ -1,6 +1,7 @@
 //! What was typed, as a scenario and as courses of demand; what cannot be is refused with every reason.
 
-use crate::cli::{Bench, Demand, Ramp};
+use super::surge;
+use crate::cli::{Bench, Demand, Ramp, View};
 use anyhow::Context;
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ use trimtab_core::policy::Bounds;
 use trimtab_core::unit::{Ratio, Replicas, Seconds};
 use trimtab_sim::foretold::{Forecasts, Replay};
 use trimtab_sim::law::{Balancing, Law, Needs, Pace, Startup};
-use trimtab_sim::run::Scenario;
+use trimtab_sim::run::{BOUNDS, Scenario};
 use trimtab_sim::service::INTERVAL;
 use trimtab_sim::shape::Shape;
 use trimtab_sim::sight::{ForecastError, Outage, Sight};
@@ -42,12 +43,11 @@ pub(super) fn seconds(span: Duration) -> Seconds {
 pub(super) fn scenarios(command: &Bench) -> anyhow::Result<Vec<Scenario>> {
     let service = &command.service;
     let mut problems = Vec::new();
-    let bounds = Bounds::new(Replicas(service.min), Replicas(service.max));
+    let most = service.max.map_or(if is_surge(command) { surge::MOST } else { BOUNDS.max() }, Replicas);
+    let bounds = Bounds::new(Replicas(service.min), most);
     if bounds.is_none() {
-        problems.push(format!(
-            "--min {} and --max {}: the least must be at least 1 and at most the most",
-            service.min, service.max
-        ));
+        problems
+            .push(format!("--min {} and --max {most}: the least must be at least 1 and at most the most", service.min));
     }
     let slowest = slowest(command);
     let needed = 1.0 / (service.mu.get() * slowest.get());
@@ -57,7 +57,9 @@ pub(super) fn scenarios(command: &Bench) -> anyhow::Result<Vec<Scenario>> {
             service.slo
         ));
     }
-    if command.demand.trace.is_none() {
+    if is_surge(command) {
+        problems.extend(surge::refused(command));
+    } else if command.demand.trace.is_none() {
         let given = [
             ("--peak", command.demand.peak.is_some()),
             ("--history", command.demand.history.is_some()),
@@ -65,18 +67,23 @@ pub(super) fn scenarios(command: &Bench) -> anyhow::Result<Vec<Scenario>> {
             ("--bridge", command.demand.bridge),
             ("--forecast", command.demand.forecast.is_some()),
         ];
-        let is_traces = matches!(command.view, Some(crate::cli::View::Traces { .. }));
+        let is_traces = matches!(command.view, Some(View::Traces { .. }));
         let useless = given.iter().filter(|(name, given)| *given && !(is_traces && *name == "--peak"));
         problems.extend(useless.map(|(name, _)| format!("{name} is of a trace: say which with --trace FILE")));
     }
     anyhow::ensure!(problems.is_empty(), "settings that cannot be:\n  {}", problems.join("\n  "));
-    let bounds = bounds.unwrap_or(trimtab_sim::run::BOUNDS);
+    let bounds = bounds.unwrap_or(BOUNDS);
     let foretold = foretold(&command.demand)?;
     let one = |start_up: &Duration| {
         let foretold = Arc::clone(&foretold);
         Scenario { foretold, ..scenario(command, bounds, seconds(*start_up)) }
     };
-    Ok(service.start_up.iter().map(one).collect())
+    let start_ups = if service.start_up.is_empty() { &[Duration::ZERO] } else { service.start_up.as_slice() };
+    Ok(start_ups.iter().map(one).collect())
+}
+
+fn is_surge(command: &Bench) -> bool {
+    matches!(command.view, Some(View::Surge(_)))
 }
 
 /// What somebody else forecast of the trace, on the clock and at the load of the simulation.
@@ -130,14 +137,14 @@ fn scenario(command: &Bench, bounds: Bounds, start_up: Seconds) -> Scenario {
         target: seconds(service.slo),
         ..Law::benchmark(1)
     };
-    let Ramp(ramp) = service.ramp;
+    let Ramp(ramp) = service.ramp.unwrap_or(Ramp(if is_surge(command) { None } else { Some(4) }));
     let scenario = Scenario {
         law,
         tick: seconds(sight.tick),
         ramp,
         bounds,
         sight: Sight {
-            lag: seconds(sight.lag),
+            lag: seconds(sight.lag.unwrap_or_default()),
             missing: sight.missing,
             outage: sight.outage.map(|(begins, lasts)| Outage { begins: seconds(begins), lasts: seconds(lasts) }),
             resets: sight.resets,

@@ -4,25 +4,26 @@
 //! And the lead-time budget: how long it takes until help comes, what demand does meanwhile, and so the least floor that survives it, by
 //! reckoning and by trying. No forecast is asked to help there: who has seen no surge before cannot see this one. One is told: the seasonal
 //! trigger by a day before that had the same surge, trimtab by an event of its policy.
+//!
+//! Several seeds are means; what is told second by second is the first of them.
 
 use super::canvas::{Anchor, Axis, Canvas, colour};
 use super::figures::LETTER;
 use super::files::Files;
 use super::setting::seconds;
-use super::{columns, trimmed};
+use super::{columns, seeds, trimmed};
 use crate::cli::{Bench, Surge};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use trimtab_core::Policy;
 use trimtab_core::policy::{Bounds, Event};
-use trimtab_core::queue;
-use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_sim::baseline::{self, Controller, Trigger};
 use trimtab_sim::contest::{policy, spread};
 use trimtab_sim::law::{Law, Nodes, Startup};
-use trimtab_sim::run::{self, Interval, Look, Scenario};
+use trimtab_sim::run::{self, Interval, Look, Scenario, per_second};
 use trimtab_sim::service::{INTERVAL, Observed, Service};
+use trimtab_sim::sight::{Eye, Measured};
 use trimtab_sim::workload::Workload;
 
 /// Requests a second before and after, and at the height.
@@ -35,8 +36,8 @@ const STAYS: u32 = 600;
 const ENDS: u32 = BEGINS + RISES + STAYS + RISES + 600;
 /// A day, in intervals: the season of who has seen it before.
 const DAY: usize = 2_880;
-/// No fleet grows beyond it: twice what the height needs.
-const MOST: u32 = 400;
+/// No fleet grows beyond it, where nothing else is said: twice what the height needs.
+pub(super) const MOST: Replicas = Replicas(400);
 /// Seconds after the beginning that are printed; the file has all.
 const PRINTED: [u32; 21] =
     [0, 15, 30, 45, 60, 75, 90, 105, 120, 150, 180, 210, 240, 300, 360, 480, 600, 660, 720, 900, 1_200];
@@ -140,30 +141,27 @@ struct Moment {
 #[derive(Clone, Debug)]
 struct Course {
     moments: Vec<Moment>,
+    intervals: usize,
     violations: usize,
     slow: f64,
     hours: f64,
 }
 
-/// What was measured and is not to be seen yet.
-#[derive(Clone, Copy, Debug)]
-struct Measured {
-    at: Timestamp,
-    rate: RequestsPerSecond,
-    busy: Ratio,
-    interval: Option<Interval>,
-}
-
 /// Lets `who` face it for so many seconds.
 fn face(who: Who, scenario: &Scenario, seconds: u32) -> Course {
-    let mut controller = who.controller(scenario);
-    // What calm needs at 70 %.
-    let mut wanted = Replicas(15).clamp(scenario.bounds.min(), scenario.bounds.max()).0;
+    course(&mut *who.controller(scenario), scenario, seconds)
+}
+
+fn course(controller: &mut dyn FnMut(&Look) -> Replicas, scenario: &Scenario, seconds: u32) -> Course {
+    let at_70_percent = RequestsPerSecond::new(0.7 * scenario.law.capacity.get()).unwrap_or_default();
+    let calm = RequestsPerSecond::new(CALM).unwrap_or_default() / at_70_percent;
+    let mut wanted = calm.ceil().clamp(scenario.bounds.min(), scenario.bounds.max()).0;
     let mut service = Service::new(scenario.law, wanted as usize);
+    let mut eye = Eye::new(scenario.sight, scenario.law.seed);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a divisor of 30, and at least 1 here")]
     let tick = scenario.tick.get().max(1.0) as u32;
     let (mut look, mut whole) = (Observed::default(), Observed::default());
-    let (mut underway, mut moments) = (VecDeque::new(), Vec::new());
+    let (mut moves, mut moments) = (VecDeque::new(), Vec::new());
     let mut hours = 0.0;
     for second in 0..seconds {
         let rate = RequestsPerSecond::new(demand(second)).unwrap_or_default();
@@ -183,17 +181,13 @@ fn face(who: Who, scenario: &Scenario, seconds: u32) -> Course {
             if interval.is_some() {
                 whole = Observed::default();
             }
-            let busy = look.busy.get() / (scenario.tick.get() * (ready as f64).max(1.0));
-            let busy = Ratio::new(busy).unwrap_or_default();
-            underway.push_back(Measured { at, rate: per_second(&look, scenario.tick), busy, interval });
+            let busy = run::busy(&look, scenario.tick, &service);
+            let seen = eye.look(Measured { at, rate: per_second(&look, scenario.tick), busy, interval });
             look = Observed::default();
-            let seen = see(&mut underway, at, scenario);
-            let fleet = fleet(wanted, &service, scenario);
-            let to = controller(&Look {
-                interval: seen.and_then(|seen| seen.interval),
-                snapshot: snapshot(at, seen, fleet),
-            });
-            wanted = to.clamp(scenario.bounds.min(), scenario.bounds.max()).0;
+            let interval = seen.interval;
+            let to = controller(&Look { snapshot: run::snapshot(at, seen, &service, wanted, scenario), interval });
+            let to = to.clamp(scenario.bounds.min(), scenario.bounds.max()).0;
+            wanted = scenario.ramp.map_or(to, |most| run::ramp(&mut moves, most, at, wanted, to));
             service.scale(wanted as usize);
         }
     }
@@ -202,62 +196,47 @@ fn face(who: Who, scenario: &Scenario, seconds: u32) -> Course {
     let slow = grades.iter().map(|grade| grade.slow).sum::<u64>() as f64;
     let requests = grades.iter().map(|grade| grade.requests).sum::<u64>().max(1) as f64;
     let violations = grades.iter().filter(|grade| grade.violates()).count();
-    Course { moments, violations, slow: slow / requests, hours }
+    Course { moments, intervals: grades.len(), violations, slow: slow / requests, hours }
 }
 
-fn per_second(observed: &Observed, span: Seconds) -> RequestsPerSecond {
-    RequestsPerSecond::new(observed.arrived as f64 / span.get()).unwrap_or_default()
+/// What was typed and cannot be of a surge: each with its reason.
+pub(super) fn refused(command: &Bench) -> Vec<String> {
+    let Bench { demand, service, sight, .. } = command;
+    let own = "a surge is its own demand";
+    let given = [
+        ("--trace", demand.trace.is_some(), own),
+        ("--trace-seed", demand.trace_seed != 1, own),
+        ("--peak", demand.peak.is_some(), own),
+        ("--history", demand.history.is_some(), own),
+        ("--season", demand.season.is_some(), own),
+        ("--bridge", demand.bridge, own),
+        ("--forecast", demand.forecast.is_some(), "no forecast helps who has seen no surge: leave it out"),
+        ("--scale", demand.scale != Ratio::ONE, own),
+        (
+            "--start-up",
+            !service.start_up.is_empty(),
+            "a surge has start-ups without and with a node: say --boot and --node",
+        ),
+        ("--lag", sight.lag.is_some(), "the lag is part of a surge's budget: say --metric-lag"),
+    ];
+    given
+        .iter()
+        .filter(|(_, given, _)| *given)
+        .map(|(name, _, why)| format!("{name} is not of a surge: {why}"))
+        .collect()
 }
 
-/// The newest that may be seen.
-fn see(underway: &mut VecDeque<Measured>, at: Timestamp, scenario: &Scenario) -> Option<Measured> {
-    let mut seen = None;
-    while let Some(next) = underway.front().filter(|next| at.since(next.at) >= scenario.sight.lag).copied() {
-        seen = Some(next);
-        underway.pop_front();
-    }
-    seen
-}
-
-fn fleet(wanted: u32, service: &Service, scenario: &Scenario) -> Fleet {
-    let count = |count: usize| Replicas(u32::try_from(count).unwrap_or(u32::MAX));
-    Fleet {
-        desired: Replicas(wanted),
-        ready: count(service.ready()),
-        starting: count(service.starting()),
-        stuck: Replicas(0),
-        startup: Some(scenario.law.startup.p90()),
-        rolling_out: false,
-    }
-}
-
-fn snapshot(at: Timestamp, seen: Option<Measured>, fleet: Fleet) -> Snapshot {
-    fn reading<T>(value: Option<T>, age: Seconds) -> Reading<T> {
-        value.map_or(Reading::Missing(Absence::NoSeries), |value| {
-            Reading::Fresh(Sample { value, age: Some(age), coverage: Coverage::Share(Ratio::ONE) })
-        })
-    }
-    let age = seen.map_or(Seconds::ZERO, |seen| at.since(seen.at));
-    Snapshot {
-        at,
-        demand: reading(seen.map(|seen| seen.rate), age),
-        capacity: Reading::Missing(Absence::NotConfigured),
-        latency: reading(seen.and_then(|seen| seen.interval).and_then(|interval| interval.p99), age),
-        utilization: reading(seen.map(|seen| seen.busy), age),
-        foretold: Vec::new(),
-        protected: std::collections::BTreeMap::new(),
-        fleet,
-    }
-}
-
-/// The scenario at a boot time.
-fn scenario(base: &Scenario, surge: &Surge, boot: Seconds, least: u32) -> Scenario {
+/// The scenario at a boot time; several replicas at least.
+fn scenario(base: &Scenario, surge: &Surge, boot: Seconds, least: Replicas, seed: u64) -> Scenario {
     let nodes = Some(Nodes { hold: surge.room, arrival: seconds(surge.node) });
+    let startup = match base.law.startup {
+        Startup::Fixed(_) => Startup::Fixed(boot),
+        Startup::Scattered(_) => Startup::Scattered(boot),
+    };
     let mut scenario = base.clone();
-    scenario.law = Law { startup: Startup::Fixed(boot), nodes, ..base.law };
+    scenario.law = Law { startup, nodes, seed, ..base.law };
     scenario.sight.lag = seconds(surge.metric_lag);
-    scenario.ramp = None;
-    scenario.bounds = Bounds::new(Replicas(least), Replicas(MOST)).unwrap_or(base.bounds);
+    scenario.bounds = Bounds::new(least, base.bounds.max()).unwrap_or(base.bounds);
     scenario
 }
 
@@ -267,40 +246,49 @@ pub(super) fn view(command: &Bench, surge: &Surge, base: &Scenario, files: &mut 
         "--tick {}: a surge is told second by second, so a tick is of whole seconds",
         base.tick.get()
     );
-    let mut base = base.clone();
-    base.law.seed = command.seeds.unwrap_or(1);
+    let seeds = seeds(command, 1);
     let boots: Vec<Seconds> = surge.boot.iter().map(|boot| seconds(*boot)).collect();
-    let jobs: Vec<(Seconds, Who)> = boots.iter().flat_map(|boot| Who::ALL.map(|who| (*boot, who))).collect();
+    let of_boot = |boot: &Seconds| Who::ALL.map(|who| (*boot, who));
+    let faced: Vec<(Seconds, Who)> = boots.iter().flat_map(of_boot).collect();
+    let jobs: Vec<(Seconds, Who, u64)> =
+        faced.iter().flat_map(|(boot, who)| (1..=seeds).map(|seed| (*boot, *who, seed))).collect();
     let progress = super::progress(jobs.len() + boots.len() * Who::UNTOLD.len(), 1)?;
-    let courses = spread(&jobs, |(boot, who)| {
-        let course = face(*who, &scenario(&base, surge, *boot, 1), ENDS);
+    let courses = spread(&jobs, |(boot, who, seed)| {
+        let course = face(*who, &scenario(base, surge, *boot, base.bounds.min(), *seed), ENDS);
         progress.inc(1);
         course
     });
     let sought: Vec<(Seconds, Who)> = boots.iter().flat_map(|boot| Who::UNTOLD.map(|who| (*boot, who))).collect();
     let floors = spread(&sought, |(boot, who)| {
-        let floor = least_floor(*who, &base, surge, *boot);
+        let floor = least_floor(*who, base, surge, *boot, seeds);
         progress.inc(1);
         floor
     });
+    let of_seeds: Vec<&[Course]> = courses.chunks((jobs.len() / faced.len().max(1)).max(1)).collect();
+    let first: Vec<&Course> = of_seeds.iter().filter_map(|courses| courses.first()).collect();
     let mut text = String::new();
-    for (boot, of_boot) in boots.iter().zip(courses.chunks(Who::ALL.len())) {
+    for (boot, of_boot) in boots.iter().zip(first.chunks(Who::ALL.len())) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}\n", moments(*boot, of_boot));
     }
-    let _ = writeln!(text, "{}\n\n{}", summary(&boots, &courses), budget(&base, surge, &boots, &floors));
+    let _ = writeln!(text, "{}\n\n{}", summary(base, &boots, &of_seeds), budget(base, surge, &boots, &floors));
     files.write("surge.csv", &csv(&jobs, &courses))?;
-    files.draw("surge", &figure(&boots, &courses))?;
+    files.draw("surge", &figure(base, &boots, &first))?;
     Ok(text)
 }
 
-/// The least floor with which no half-minute of the rise and of the five minutes after it misses the objective.
-fn least_floor(who: Who, base: &Scenario, surge: &Surge, boot: Seconds) -> Option<u32> {
-    let survives = |floor: u32| face(who, &scenario(base, surge, boot, floor), BEGINS + RISES + 300).violations == 0;
-    if !survives(MOST) {
+/// The least floor with which no half-minute of the rise and of the five minutes after it misses the objective, whatever the seed.
+fn least_floor(who: Who, base: &Scenario, surge: &Surge, boot: Seconds, seeds: u64) -> Option<u32> {
+    let survives = |floor: u32| {
+        (1..=seeds).all(|seed| {
+            let scenario = scenario(base, surge, boot, Replicas(floor), seed);
+            face(who, &scenario, BEGINS + RISES + 300).violations == 0
+        })
+    };
+    let (mut fails, mut holds) = (0, base.bounds.max().0);
+    if !survives(holds) {
         return None;
     }
-    let (mut fails, mut holds) = (0, MOST);
     while holds - fails > 1 {
         let middle = u32::midpoint(fails, holds);
         if survives(middle) { holds = middle } else { fails = middle }
@@ -316,7 +304,7 @@ fn p99(moment: &Moment) -> String {
     )
 }
 
-fn moments(boot: Seconds, courses: &[Course]) -> String {
+fn moments(boot: Seconds, courses: &[&Course]) -> String {
     let header = ["SECOND".to_owned(), "DEMAND".to_owned()];
     let header: Vec<String> = header.into_iter().chain(Who::ALL.map(|who| who.name().to_owned())).collect();
     let mut table = columns(&header);
@@ -329,48 +317,52 @@ fn moments(boot: Seconds, courses: &[Course]) -> String {
             })
         };
         let demand = format!("{:.0}/s", demand(BEGINS + printed));
-        table.add_row([printed.to_string(), demand].into_iter().chain(courses.iter().map(cell)));
+        table.add_row([printed.to_string(), demand].into_iter().chain(courses.iter().map(|course| cell(course))));
     }
     format!("Start-up {} s: wanted, starting, ready, queue, p99\n\n{}\n", boot.get(), trimmed(&table))
 }
 
-fn summary(boots: &[Seconds], courses: &[Course]) -> String {
+/// How many replicas serve the height when all are busy.
+fn for_the_height(base: &Scenario) -> f64 {
+    HEIGHT / base.law.capacity.get()
+}
+
+/// Means of the seeds, and the largest queue of all.
+fn summary(base: &Scenario, boots: &[Seconds], courses: &[&[Course]]) -> String {
     let header = [
-        "START-UP",
-        "POLICY",
-        "HALF-MINUTES MISSED",
-        "SLOW REQUESTS",
-        "LARGEST QUEUE",
-        "200 READY AFTER",
-        "REPLICA-HOURS",
+        "START-UP".to_owned(),
+        "POLICY".to_owned(),
+        "HALF-MINUTES MISSED".to_owned(),
+        "SLOW REQUESTS".to_owned(),
+        "LARGEST QUEUE".to_owned(),
+        format!("{:.0} READY AFTER", for_the_height(base).ceil()),
+        "REPLICA-HOURS".to_owned(),
     ];
-    let mut table = columns(&header.map(str::to_owned));
+    let mut table = columns(&header);
     for (boot, of_boot) in boots.iter().zip(courses.chunks(Who::ALL.len())) {
-        for (who, course) in Who::ALL.iter().zip(of_boot) {
-            let queue = course.moments.iter().map(|moment| moment.waiting).max().unwrap_or_default();
-            let needed = |moment: &Moment| moment.ready as f64 * 50.0 >= HEIGHT;
-            let after = course.moments.iter().skip(BEGINS as usize).position(needed);
+        for (who, of_seeds) in Who::ALL.iter().zip(of_boot) {
+            let mean =
+                |of: &dyn Fn(&Course) -> f64| of_seeds.iter().map(of).sum::<f64>() / of_seeds.len().max(1) as f64;
+            let queue = of_seeds.iter().flat_map(|course| &course.moments).map(|moment| moment.waiting).max();
+            let enough = |moment: &Moment| moment.ready as f64 >= for_the_height(base);
+            let after = |course: &Course| course.moments.iter().skip(BEGINS as usize).position(enough);
+            let ever = of_seeds.iter().all(|course| after(course).is_some());
+            let after = mean(&|course| after(course).unwrap_or_default() as f64);
+            let intervals = of_seeds.first().map_or(0, |course| course.intervals);
+            // A mean of several seeds need not be whole.
+            let digits = usize::from(of_seeds.len() > 1);
             table.add_row([
                 format!("{} s", boot.get()),
                 who.name().to_owned(),
-                course.violations.to_string(),
-                format!("{:.1} %", 100.0 * course.slow),
-                queue.to_string(),
-                after.map_or_else(|| "never".to_owned(), |after| format!("{after} s")),
-                format!("{:.1}", course.hours),
+                format!("{:.digits$} of {intervals}", mean(&|course| course.violations as f64)),
+                format!("{:.1} %", 100.0 * mean(&|course| course.slow)),
+                queue.unwrap_or_default().to_string(),
+                if ever { format!("{after:.0} s") } else { "never".to_owned() },
+                format!("{:.1}", mean(&|course| course.hours)),
             ]);
         }
     }
     trimmed(&table)
-}
-
-/// The fewest replicas for a demand.
-fn needed(base: &Scenario, demand: f64) -> u32 {
-    let demand = RequestsPerSecond::new(demand).unwrap_or_default();
-    let enough = |replicas: &u32| {
-        queue::exceeds(Replicas(*replicas), demand, base.law.capacity, base.law.target) <= Ratio::percent(1)
-    };
-    (1..=MOST).find(enough).unwrap_or(MOST)
 }
 
 fn budget(base: &Scenario, surge: &Surge, boots: &[Seconds], floors: &[Option<u32>]) -> String {
@@ -393,7 +385,9 @@ fn budget(base: &Scenario, surge: &Surge, boots: &[Seconds], floors: &[Option<u3
         let within = lag + base.tick.get() + boot.get();
         let beyond = within + node;
         let risen = |after: f64| CALM + (HEIGHT - CALM) * (after / f64::from(RISES)).min(1.0);
-        let (early, late) = (needed(base, risen(within)), needed(base, risen(beyond)));
+        let reckoned = scenario(base, surge, *boot, Replicas(1), 1);
+        let needed = |demand: f64| baseline::meets(&reckoned, demand, base.law.target).0;
+        let (early, late) = (needed(risen(within)), needed(risen(beyond)));
         let least = if late > surge.room { late } else { early };
         let found = of_boot.iter().map(|floor| floor.map_or_else(|| "none".to_owned(), |floor| floor.to_string()));
         let reckoned = [
@@ -416,9 +410,9 @@ fn budget(base: &Scenario, surge: &Surge, boots: &[Seconds], floors: &[Option<u3
     )
 }
 
-fn csv(jobs: &[(Seconds, Who)], courses: &[Course]) -> String {
-    let mut text = "start_up_s,policy,second,demand,wanted,starting,ready,queue,p99_s\n".to_owned();
-    for ((boot, who), course) in jobs.iter().zip(courses) {
+fn csv(jobs: &[(Seconds, Who, u64)], courses: &[Course]) -> String {
+    let mut text = "start_up_s,policy,seed,second,demand,wanted,starting,ready,queue,p99_s\n".to_owned();
+    for ((boot, who, seed), course) in jobs.iter().zip(courses) {
         for (second, moment) in course.moments.iter().enumerate() {
             let Moment { demand, wanted, ready, starting, waiting, p99 } = moment;
             let p99 = p99.map_or_else(String::new, |p99| format!("{:.3}", p99.get()));
@@ -426,7 +420,7 @@ fn csv(jobs: &[(Seconds, Who)], courses: &[Course]) -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "{},\"{}\",{since},{demand:.1},{wanted},{starting},{ready},{waiting},{p99}",
+                "{},\"{}\",{seed},{since},{demand:.1},{wanted},{starting},{ready},{waiting},{p99}",
                 boot.get(),
                 who.name()
             );
@@ -436,7 +430,7 @@ fn csv(jobs: &[(Seconds, Who)], courses: &[Course]) -> String {
 }
 
 /// For each start-up the replicas that are ready, and the p99.
-fn figure(boots: &[Seconds], courses: &[Course]) -> Canvas {
+fn figure(base: &Scenario, boots: &[Seconds], courses: &[&Course]) -> Canvas {
     const PANEL: f64 = 236.0;
     let mut canvas = Canvas::new(1200.0, 118.0 + PANEL * boots.len() as f64);
     canvas.title((24.0, 34.0), "500 requests/s, 10,000 within a minute, and back: what is ready, and the p99");
@@ -452,15 +446,20 @@ fn figure(boots: &[Seconds], courses: &[Course]) -> Canvas {
         let top = 96.0 + PANEL * number as f64;
         let bottom = top + PANEL - 62.0;
         let most = of_boot.iter().flat_map(|course| &course.moments).map(|moment| moment.ready).max();
-        let replicas = (0.0, 1.05 * (most.unwrap_or(1) as f64).max(HEIGHT / 50.0));
+        let replicas = (0.0, 1.05 * (most.unwrap_or(1) as f64).max(for_the_height(base)));
         let across = |places| Axis { numbers: (-60.0, f64::from(ENDS - BEGINS)), places, root: false };
         let (left, right) = (across((86.0, 590.0)), across((680.0, 1176.0)));
         let ready = Axis { numbers: replicas, places: (bottom, top), root: false };
         let latency = Axis { numbers: (0.0, 2.0), places: (bottom, top), root: false };
         frame(&mut canvas, &left, &ready, &format!("ready, start-up {} s", boot.get()));
         frame(&mut canvas, &right, &latency, "p99, s (2 is 2 or more)");
-        canvas.line((680.0, latency.place(0.2)), (1176.0, latency.place(0.2)), colour::SOFT, 1.2);
-        let needed = (0..ENDS).map(|second| (since(second), ready.place(demand(second) / 50.0)));
+        canvas.line(
+            (680.0, latency.place(base.law.target.get())),
+            (1176.0, latency.place(base.law.target.get())),
+            colour::SOFT,
+            1.2,
+        );
+        let needed = (0..ENDS).map(|second| (since(second), ready.place(demand(second) / base.law.capacity.get())));
         canvas.path(needed.map(|(at, y)| (left.place(at), y)), colour::SOFT, 1.2);
         for (who, course) in Who::ALL.iter().zip(of_boot).rev() {
             // Without a surge a season ago its trigger adds nothing to KEDA: the wider line shows beneath.
@@ -514,6 +513,7 @@ fn frame(canvas: &mut Canvas, across: &Axis, up: &Axis, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use trimtab_sim::sight::Outage;
 
     fn settings() -> Surge {
         let span = std::time::Duration::from_secs;
@@ -527,26 +527,51 @@ mod tests {
         assert_eq!(demand, ["500", "500", "5250", "10000", "10000", "500", "500"]);
     }
 
+    /// What is typed for a surge with pods that take 30 s.
+    fn base() -> Scenario {
+        Scenario { bounds: Bounds::new(Replicas(1), MOST).unwrap(), ramp: None, ..Scenario::benchmark(1) }
+    }
+
+    fn at_30_seconds(base: &Scenario) -> Scenario {
+        scenario(base, &settings(), Seconds::whole(30), base.bounds.min(), 1)
+    }
+
     #[test]
-    fn what_is_late_is_seen_late_and_the_newest_of_it() {
-        let base = Scenario::benchmark(1);
-        let scenario = scenario(&base, &settings(), Seconds::whole(30), 1);
-        let measured = |second: i64| Measured {
-            at: Timestamp(1_000 * second),
-            rate: RequestsPerSecond::whole(1),
-            busy: Ratio::ONE,
-            interval: None,
+    fn a_percentile_stands_until_the_next_one() {
+        let (mut known, scenario) = (Vec::new(), at_30_seconds(&base()));
+        let mut watch = |look: &Look| {
+            known.push(look.snapshot.latency.fresh().is_some());
+            look.snapshot.fleet.desired
         };
-        let mut underway: VecDeque<Measured> = [5, 10, 15].map(measured).into();
-        assert!(see(&mut underway, Timestamp(19_000), &scenario).is_none());
-        assert_eq!(see(&mut underway, Timestamp(26_000), &scenario).unwrap().at, Timestamp(10_000));
-        assert_eq!(underway.len(), 1);
+        course(&mut watch, &scenario, 300);
+        // The first half-minute is seen 15 s after its end, at the ninth look.
+        assert_eq!(known.iter().position(|known| *known), Some(8));
+        assert!(known[8..].iter().all(|known| *known), "{known:?}");
+    }
+
+    #[test]
+    fn what_the_metrics_do_they_do_in_a_surge_too() {
+        let sizes = |change: &dyn Fn(&mut Scenario)| {
+            let mut base = base();
+            change(&mut base);
+            let course = face(Who::Keda, &at_30_seconds(&base), BEGINS + 120);
+            course.moments.iter().map(|moment| moment.wanted).collect::<Vec<_>>()
+        };
+        let plain = sizes(&|_| {});
+        assert!(plain.last() > Some(&100), "{:?}", plain.last());
+        assert!(sizes(&|it| it.sight.missing = Ratio::ONE).iter().all(|wanted| *wanted == 15));
+        let outage = Some(Outage { begins: Seconds::whole(BEGINS), lasts: Seconds::whole(90) });
+        let dark = sizes(&|it| it.sight.outage = outage);
+        assert!(dark[..690].iter().all(|wanted| *wanted <= 15) && dark.last() > Some(&100), "{:?}", dark.last());
+        assert_ne!(sizes(&|it| it.sight.zeros = Ratio::percent(20)), plain);
+        assert_ne!(sizes(&|it| it.sight.resets = Ratio::percent(20)), plain);
+        let ramped = sizes(&|it| it.ramp = Some(4));
+        assert!(ramped.windows(31).all(|within| within[30] <= within[0] + 4), "{:?}", ramped.last());
     }
 
     #[test]
     fn help_beyond_the_room_of_the_nodes_waits_for_them() {
-        let base = Scenario::benchmark(1);
-        let course = face(Who::Keda, &scenario(&base, &settings(), Seconds::whole(30), 1), BEGINS + 200);
+        let course = face(Who::Keda, &at_30_seconds(&base()), BEGINS + 200);
         let ready = |after: u32| course.moments[(BEGINS + after) as usize].ready;
         assert!(ready(45) < 20 && ready(150) == 60 && ready(199) > 60, "{} {} {}", ready(45), ready(150), ready(199));
     }

@@ -32,15 +32,22 @@ fn contents(directory: &Path) -> BTreeMap<String, String> {
 fn the_same_command_gives_the_same_files_figures_too() {
     let directory = tempfile::tempdir().unwrap();
     let trace = trace(directory.path());
-    for (view, expected) in [
-        ("table", vec!["intervals.csv", "pairs.csv", "runs.csv", "series-trace.svg", "violations.svg"]),
-        ("frontier", vec!["frontier.csv", "frontier.svg"]),
-        ("churn", vec!["churn.csv"]),
+    let on_trace = ["--trace", &trace, "--seeds", "5"];
+    // Fewer replicas than the surge needs, and clients that give up: the same code in a tenth of the time.
+    let small = ["--boot", "30s", "--max", "30", "--patience", "1s", "--seeds", "2"];
+    for (view, arguments, expected) in [
+        ("table", &on_trace[..], vec!["intervals.csv", "pairs.csv", "runs.csv", "series-trace.svg", "violations.svg"]),
+        ("frontier", &on_trace, vec!["frontier.csv", "frontier.svg"]),
+        ("churn", &on_trace, vec!["churn.csv"]),
+        ("ablation", &on_trace, vec!["ablation.csv"]),
+        ("horizon", &on_trace, vec!["horizon.csv"]),
+        ("model-error", &on_trace, vec!["model-error.csv"]),
+        ("surge", &small, vec!["surge.csv", "surge.svg"]),
     ] {
         let files = ["one", "other"].map(|name| {
             let out = directory.path().join(view).join(name);
             let out = out.to_str().unwrap();
-            let printed = bench(&command(&[view, "--trace", &trace, "--seeds", "5", "--out", out])).unwrap();
+            let printed = bench(&command(&[&[view], arguments, &["--out", out]].concat())).unwrap();
             (printed.text.replace(out, ""), contents(Path::new(out)))
         });
         assert_eq!(files[0], files[1], "{view}");
@@ -137,6 +144,14 @@ fn settings_that_contradict_each_other_are_refused_with_every_reason() {
     {
         assert!(said.contains(part), "{said}");
     }
+    let typed = "surge --trace day.csv --peak 9 --history 9 --season 9 --bridge --forecast day.csv --scale 2 \
+                 --start-up 30s --lag 20s";
+    let said = bench(&command(&typed.split_whitespace().collect::<Vec<_>>())).unwrap_err().to_string();
+    for flag in typed.split_whitespace().filter(|word| word.starts_with("--")) {
+        assert!(said.contains(&format!("{flag} is not of a surge: ")), "{flag}: {said}");
+    }
+    let error = bench(&command(&["surge", "--trace-seed", "2"])).unwrap_err();
+    assert!(error.to_string().contains("--trace-seed is not of a surge"), "{error}");
     let error = bench(&command(&["churn", "--start-up", "0s,30s"])).unwrap_err();
     assert!(error.to_string().contains("one --start-up"), "{error}");
 }

@@ -89,8 +89,8 @@ pub struct Demand {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Service")]
 pub struct Service {
-    /// From ordering a replica to its serving; several separated by commas
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_delimiter = ',', value_parser = duration)]
+    /// From ordering a replica to its serving, 0s where nothing is said; several separated by commas
+    #[arg(long, global = true, value_name = "DURATION", value_delimiter = ',', value_parser = duration)]
     pub start_up: Vec<Duration>,
     /// Let start-ups scatter around it (lognormal, coefficient of variation 0.5)
     #[arg(long, global = true)]
@@ -125,12 +125,12 @@ pub struct Service {
     /// Least replicas
     #[arg(long, global = true, value_name = "REPLICAS", default_value_t = 1)]
     pub min: u32,
-    /// Most replicas
-    #[arg(long, global = true, value_name = "REPLICAS", default_value_t = 60)]
-    pub max: u32,
-    /// Most net change of replicas within any half-minute, or `none`
-    #[arg(long, global = true, value_name = "REPLICAS", default_value = "4", value_parser = ramp)]
-    pub ramp: Ramp,
+    /// Most replicas; 60, of a surge 400
+    #[arg(long, global = true, value_name = "REPLICAS")]
+    pub max: Option<u32>,
+    /// Most net change of replicas within any half-minute, or `none`; 4, of a surge none
+    #[arg(long, global = true, value_name = "REPLICAS", value_parser = ramp)]
+    pub ramp: Option<Ramp>,
 }
 
 /// What controllers get to see.
@@ -140,9 +140,9 @@ pub struct Sight {
     /// How often trimtab and the autoscalers in use look; the published policies do every 30s
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = tick)]
     pub tick: Duration,
-    /// How old at least what is seen is
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    pub lag: Duration,
+    /// How old at least what is seen is; 0s where nothing is said
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub lag: Option<Duration>,
     /// Share of looks that see nothing
     #[arg(long, global = true, value_name = "SHARE", default_value = "0", value_parser = share)]
     pub missing: Ratio,
