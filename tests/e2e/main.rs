@@ -10,6 +10,7 @@ mod cluster;
 mod custom;
 mod disturbances;
 mod install;
+mod live;
 mod measure;
 mod scaling;
 mod world;

@@ -11,12 +11,16 @@ use trimtab::report::{Report, Workload};
 pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Self(command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
     pub(crate) fn pid(&self) -> String {
         self.0.id().to_string()
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("a child can be waited for").is_some()
     }
 
     fn signal(&self, signal: &str) {
@@ -302,15 +306,20 @@ pub(crate) fn policy_map(policy: &str) -> String {
     map.to_string()
 }
 
+/// Writes what the load generator asks, at once and whole.
+pub(crate) fn write_targets(file: &Path, pods: &[String]) {
+    let text = pods.iter().map(|ip| format!("http://{ip}:8080/work")).collect::<Vec<_>>().join("\n");
+    let new = file.with_extension("new");
+    if std::fs::write(&new, text).is_ok() {
+        let _ = std::fs::rename(&new, file);
+    }
+}
+
 /// Keeps the file of targets equal to the ready pods.
 async fn follow(cluster: Cluster, namespace: String, file: PathBuf) {
     loop {
         if let Some(pods) = cluster.ready_pods(&namespace, "app=web").await.filter(|pods| !pods.is_empty()) {
-            let text = pods.iter().map(|ip| format!("http://{ip}:8080/work")).collect::<Vec<_>>().join("\n");
-            let new = file.with_extension("new");
-            if std::fs::write(&new, text).is_ok() {
-                let _ = std::fs::rename(&new, &file);
-            }
+            write_targets(&file, &pods);
         }
         tokio::time::sleep(std::time::Duration::from_millis(250)).await;
     }

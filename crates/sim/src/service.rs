@@ -13,7 +13,7 @@ use crate::law::{Balancing, Law, Streams};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp1};
 use std::collections::VecDeque;
-use trimtab_core::unit::{RequestsPerSecond, Seconds};
+use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds};
 
 /// Length of an interval: the objective is about half-minutes.
 pub const INTERVAL: Seconds = Seconds::whole(30);
@@ -91,7 +91,18 @@ impl Observed {
     /// The 99th percentile of the requests that ended (nearest rank), to the millisecond; `None` where none did.
     #[must_use]
     pub fn p99(&self) -> Option<Seconds> {
-        let rank = self.ended - self.ended / 100;
+        self.rank(self.ended - self.ended / 100)
+    }
+
+    /// What so large a share of the requests that ended took longer than (nearest rank), to the millisecond; 2 s stand for all above.
+    #[must_use]
+    pub fn quantile(&self, above: Ratio) -> Option<Seconds> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the requests that ended")]
+        let slower = (above.get().min(1.0) * self.ended as f64).floor() as u64;
+        self.rank(self.ended - slower)
+    }
+
+    fn rank(&self, rank: u64) -> Option<Seconds> {
         let mut seen = 0;
         let bin = self.latencies.iter().position(|count| {
             seen += u64::from(*count);

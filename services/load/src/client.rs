@@ -39,9 +39,12 @@ impl Client {
         }));
     }
 
-    /// Asks once and reads the answer to its end; its status.
-    pub(crate) async fn get(&self, url: &str) -> anyhow::Result<u16> {
-        tokio::time::timeout(self.timeout, self.ask(url)).await.context("no answer in time")?
+    /// Asks once and reads the answer to its end; its status, or `None` where it did not come in time.
+    pub(crate) async fn get(&self, url: &str) -> anyhow::Result<Option<u16>> {
+        match tokio::time::timeout(self.timeout, self.ask(url)).await {
+            Ok(answer) => answer.map(Some),
+            Err(_) => Ok(None),
+        }
     }
 
     async fn ask(&self, url: &str) -> anyhow::Result<u16> {
@@ -180,7 +183,7 @@ mod tests {
     async fn a_request_that_a_server_took_and_lost_has_failed() {
         let server = Server::start(1, true).await;
         let client = client(&server);
-        assert_eq!(client.get(&server.url).await.unwrap(), 200);
+        assert_eq!(client.get(&server.url).await.unwrap(), Some(200));
         assert!(client.get(&server.url).await.is_err());
         assert_eq!(server.taken(), 2, "it is not sent again");
     }
@@ -190,7 +193,7 @@ mod tests {
         let server = Server::start(1, false).await;
         let client = client(&server);
         for served in 1..=5 {
-            assert_eq!(client.get(&server.url).await.unwrap(), 200);
+            assert_eq!(client.get(&server.url).await.unwrap(), Some(200));
             assert_eq!(server.taken(), served);
             until("the client notices that the connection is closed", || {
                 client.idle.lock().unwrap().values().flatten().all(Connection::is_closed)
@@ -205,12 +208,12 @@ mod tests {
         let client = Client::new(Duration::from_secs(10), true);
         client.follow(&[stays.url.clone(), goes.url.clone()]);
         for server in [&stays, &goes] {
-            assert_eq!(client.get(&server.url).await.unwrap(), 200);
+            assert_eq!(client.get(&server.url).await.unwrap(), Some(200));
         }
         client.follow(std::slice::from_ref(&stays.url));
         until("the connection is closed", || goes.open.load(Ordering::SeqCst) == 0).await;
         // One that was under way meanwhile is not kept either.
-        assert_eq!(client.get(&goes.url).await.unwrap(), 200);
+        assert_eq!(client.get(&goes.url).await.unwrap(), Some(200));
         until("the connection is closed", || goes.open.load(Ordering::SeqCst) == 0).await;
         assert_eq!(stays.open.load(Ordering::SeqCst), 1);
     }

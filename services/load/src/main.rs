@@ -16,7 +16,7 @@ use course::Course;
 use rand::SeedableRng;
 use rand_distr::{Distribution, Exp1};
 use rand_pcg::Pcg64Mcg;
-use results::{Ended, Results};
+use results::{End, Ended, Results};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,6 +70,9 @@ struct Cli {
     /// File for the results (CSV); standard output otherwise
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// File for every single request (CSV)
+    #[arg(long, value_name = "FILE")]
+    requests: Option<PathBuf>,
     /// Accept `PUT /rate` with a number at this address
     #[arg(long, value_name = "ADDRESS")]
     control: Option<SocketAddr>,
@@ -92,11 +95,12 @@ async fn main() -> anyhow::Result<()> {
     if let Some(address) = cli.control {
         control(address, Arc::clone(&set_rate)).await?;
     }
-    let results = Arc::new(Results::open(cli.out.as_deref(), cli.interval)?);
+    let results = Arc::new(Results::open(cli.out.as_deref(), cli.requests.as_deref(), cli.interval)?);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let sending = send(&cli, &course, (&targets, &client), &set_rate, &results);
     tokio::select! {
-        () = sending => {}
+        // What is under way when the course ends is waited for: it was sent, and counts.
+        () = async { sending.await; results.all_ended().await } => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -132,7 +136,7 @@ async fn send(
         if arrives {
             let (client, targets, results) = (Arc::clone(client), Arc::clone(targets), Arc::clone(results));
             results.sent();
-            tokio::spawn(one(client, targets, results, begun + due));
+            tokio::spawn(one(client, targets, results, Meant { begun, due }));
         }
     }
 }
@@ -140,20 +144,31 @@ async fn send(
 /// The exponential law has no memory: a gap that is cut here and drawn anew keeps it, and follows a rate that changes.
 const LOOK_AGAIN: f64 = 0.5;
 
-async fn one(client: Arc<Client>, targets: Arc<Mutex<Targets>>, results: Arc<Results>, meant: Instant) {
+/// When a request was meant to be sent: so long after the beginning.
+#[derive(Clone, Copy, Debug)]
+struct Meant {
+    begun: Instant,
+    due: Duration,
+}
+
+async fn one(client: Arc<Client>, targets: Arc<Mutex<Targets>>, results: Arc<Results>, meant: Meant) {
+    let at = meant.begun + meant.due;
+    let late = at.elapsed();
     let target = lock(&targets).pick();
-    let ended = match target {
+    let end = match target {
         Some(target) => {
             let answer = client.get(&target).await;
             lock(&targets).done(&target);
             match answer {
-                Ok(status) if status < 500 => Ended::Served(meant.elapsed()),
-                Ok(_) | Err(_) => Ended::Failed,
+                Ok(Some(status)) if status < 500 => End::Served,
+                Ok(Some(_)) => End::Refused,
+                Ok(None) => End::TimedOut,
+                Err(_) => End::Lost,
             }
         }
-        None => Ended::Failed,
+        None => End::Lost,
     };
-    results.ended(ended);
+    results.ended(&Ended { due: meant.due, late, latency: at.elapsed(), end });
 }
 
 fn lock(targets: &Mutex<Targets>) -> std::sync::MutexGuard<'_, Targets> {

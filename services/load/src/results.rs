@@ -1,20 +1,47 @@
-//! What came of the requests: a row for each interval, and a summary at the end.
+//! What came of the requests: a row for each interval, one for each request where that is asked for, and a summary at the end.
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Answered.
+    Served,
+    /// A status of 500 and above.
+    Refused,
+    /// No answer in time.
+    TimedOut,
+    /// No target, no connection, or one that broke.
+    Lost,
+}
+
+impl End {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Refused => "refused",
+            Self::TimedOut => "timed out",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A request that has ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Ended {
-    /// Answered, so long after it was meant to be sent.
-    Served(Duration),
-    /// No target, no connection, no answer in time, or a status of 500 and above.
-    Failed,
+pub(crate) struct Ended {
+    /// When it was meant to be sent, after the beginning.
+    pub(crate) due: Duration,
+    /// How much later it was begun: what the generator itself was late.
+    pub(crate) late: Duration,
+    /// From when it was meant to be sent to its end.
+    pub(crate) latency: Duration,
+    pub(crate) end: End,
 }
 
 /// Rows and summary.
@@ -22,6 +49,7 @@ pub(crate) struct Results(Mutex<Book>);
 
 struct Book {
     out: Box<dyn Write + Send>,
+    requests: Option<BufWriter<File>>,
     interval: Duration,
     row_ends: Duration,
     at: Duration,
@@ -46,13 +74,12 @@ impl Tally {
         Ok(Self { sent: 0, served: 0, failed: 0, latency })
     }
 
-    fn end(&mut self, ended: Ended) {
-        match ended {
-            Ended::Served(latency) => {
-                self.served += 1;
-                self.latency.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
-            }
-            Ended::Failed => self.failed += 1,
+    fn end(&mut self, ended: &Ended) {
+        if ended.end == End::Served {
+            self.served += 1;
+            self.latency.saturating_record(u64::try_from(ended.latency.as_micros()).unwrap_or(u64::MAX));
+        } else {
+            self.failed += 1;
         }
     }
 
@@ -62,14 +89,20 @@ impl Tally {
 }
 
 impl Results {
-    pub(crate) fn open(out: Option<&Path>, interval: Duration) -> anyhow::Result<Self> {
+    pub(crate) fn open(out: Option<&Path>, requests: Option<&Path>, interval: Duration) -> anyhow::Result<Self> {
+        let create = |path: &Path| File::create(path).with_context(|| format!("failed to write {}", path.display()));
         let mut out: Box<dyn Write + Send> = match out {
-            Some(path) => Box::new(File::create(path).with_context(|| format!("failed to write {}", path.display()))?),
+            Some(path) => Box::new(create(path)?),
             None => Box::new(std::io::stdout()),
         };
+        let mut requests = requests.map(create).transpose()?.map(BufWriter::new);
+        if let Some(requests) = &mut requests {
+            writeln!(requests, "due_s,late_s,latency_s,end")?;
+        }
         writeln!(out, "t_s,rate,sent,served,failed,p50_s,p90_s,p99_s,max_s,in_flight,targets")?;
         Ok(Self(Mutex::new(Book {
             out,
+            requests,
             interval,
             row_ends: interval,
             at: Duration::ZERO,
@@ -103,11 +136,23 @@ impl Results {
         book.in_flight += 1;
     }
 
-    pub(crate) fn ended(&self, ended: Ended) {
+    pub(crate) fn ended(&self, ended: &Ended) {
         let mut book = self.book();
         book.row.end(ended);
         book.whole.end(ended);
         book.in_flight -= 1;
+        if let Some(requests) = &mut book.requests {
+            let [due, late, latency] = [ended.due, ended.late, ended.latency].map(|span| span.as_secs_f64());
+            // A disk that is full does not end the load; the rows that miss are missed by who reads them.
+            let _ = writeln!(requests, "{due:.4},{late:.4},{latency:.4},{}", ended.end.name());
+        }
+    }
+
+    /// Waits until nothing is under way any more: each request ends by its time-out.
+    pub(crate) async fn all_ended(&self) {
+        while self.book().in_flight > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The last row, and the summary as JSON on standard error.
@@ -115,6 +160,9 @@ impl Results {
         let mut book = self.book();
         book.write_row();
         book.out.flush()?;
+        if let Some(requests) = &mut book.requests {
+            requests.flush()?;
+        }
         let Tally { sent, served, failed, .. } = book.whole;
         let summary = serde_json::json!({
             "seconds": book.at.as_secs_f64(), "sent": sent, "served": served, "failed": failed, "in_flight": book.in_flight,

@@ -7,6 +7,7 @@ use crate::cli::{Bench, View};
 use crate::commands::Printed;
 use files::Files;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+pub use live::Run as LiveRun;
 use setting::Course;
 pub use setting::forecasts;
 use trimtab_core::unit::Seconds;
@@ -22,6 +23,7 @@ mod figures;
 mod files;
 mod frontier;
 mod horizon;
+mod live;
 mod model_error;
 mod setting;
 mod surge;
@@ -43,6 +45,7 @@ pub fn bench(command: &Bench) -> anyhow::Result<Printed> {
         Some(View::Ablation) => ablation::view(command, &setting::only(scenarios)?, &mut files)?,
         Some(View::ModelError) => model_error::view(command, &setting::only(scenarios)?, &mut files)?,
         Some(View::Surge(surge)) => surge::view(command, surge, &setting::only(scenarios)?, &mut files)?,
+        Some(View::Live { directory }) => live::view(directory, seeds(command, 5), &mut files)?,
         Some(View::Traces { directory }) => traces::view(command, directory, &setting::only(scenarios)?, &mut files)?,
     };
     Ok(Printed::done(format!("{text}{}", files.finish()?)))

@@ -128,10 +128,10 @@ fn workload(known: bool) -> Workload {
 
 /// A second.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
+pub(super) struct Moment {
     demand: f64,
-    wanted: u32,
-    ready: usize,
+    pub(super) wanted: u32,
+    pub(super) ready: usize,
     starting: usize,
     waiting: usize,
     p99: Option<Seconds>,
@@ -139,35 +139,60 @@ struct Moment {
 
 /// What came of it.
 #[derive(Clone, Debug)]
-struct Course {
-    moments: Vec<Moment>,
-    intervals: usize,
-    violations: usize,
-    slow: f64,
+pub(super) struct Course {
+    pub(super) moments: Vec<Moment>,
+    pub(super) intervals: usize,
+    pub(super) violations: usize,
+    pub(super) slow: f64,
     hours: f64,
+    /// What was observed of it.
+    pub(super) whole: Observed,
+}
+
+/// What somebody faces.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    /// Requests a second in each second.
+    pub(super) demand: &'a dyn Fn(u32) -> f64,
+    /// Replicas at the beginning.
+    pub(super) first: u32,
+    /// How long it is.
+    pub(super) seconds: u32,
+    /// From when on it is graded: a whole number of intervals.
+    pub(super) graded: u32,
 }
 
 /// Lets `who` face it for so many seconds.
 fn face(who: Who, scenario: &Scenario, seconds: u32) -> Course {
-    course(&mut *who.controller(scenario), scenario, seconds)
+    course(&mut *who.controller(scenario), scenario, &surge(scenario, seconds))
 }
 
-fn course(controller: &mut dyn FnMut(&Look) -> Replicas, scenario: &Scenario, seconds: u32) -> Course {
+/// The first seconds of the surge, from a size for the calm before it.
+fn surge(scenario: &Scenario, seconds: u32) -> Given<'static> {
     let at_70_percent = RequestsPerSecond::new(0.7 * scenario.law.capacity.get()).unwrap_or_default();
     let calm = RequestsPerSecond::new(CALM).unwrap_or_default() / at_70_percent;
-    let mut wanted = calm.ceil().clamp(scenario.bounds.min(), scenario.bounds.max()).0;
+    let first = calm.ceil().clamp(scenario.bounds.min(), scenario.bounds.max()).0;
+    Given { demand: &demand, first, seconds, graded: 0 }
+}
+
+/// Lets a controller face what is given, second by second.
+pub(super) fn course(controller: &mut dyn FnMut(&Look) -> Replicas, scenario: &Scenario, given: &Given<'_>) -> Course {
+    let mut wanted = given.first;
     let mut service = Service::new(scenario.law, wanted as usize);
     let mut eye = Eye::new(scenario.sight, scenario.law.seed);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a divisor of 30, and at least 1 here")]
     let tick = scenario.tick.get().max(1.0) as u32;
-    let (mut look, mut whole) = (Observed::default(), Observed::default());
+    let (mut look, mut interval_so_far, mut whole) = (Observed::default(), Observed::default(), Observed::default());
     let (mut moves, mut moments) = (VecDeque::new(), Vec::new());
     let mut hours = 0.0;
-    for second in 0..seconds {
-        let rate = RequestsPerSecond::new(demand(second)).unwrap_or_default();
+    for second in 0..given.seconds {
+        let rate = RequestsPerSecond::new((given.demand)(second)).unwrap_or_default();
         let observed = service.advance(Seconds::whole(1), rate);
         look.absorb(&observed);
-        whole.absorb(&observed);
+        interval_so_far.absorb(&observed);
+        if second >= given.graded {
+            whole.absorb(&observed);
+        }
         hours += f64::from(wanted) / 3600.0;
         let (ready, starting, waiting) = (service.ready(), service.starting(), service.waiting());
         moments.push(Moment { demand: rate.get(), wanted, ready, starting, waiting, p99: observed.p99() });
@@ -175,11 +200,11 @@ fn course(controller: &mut dyn FnMut(&Look) -> Replicas, scenario: &Scenario, se
         if (second + 1).is_multiple_of(tick) {
             let interval = (second + 1).is_multiple_of(30).then(|| Interval {
                 number: (second / 30) as usize,
-                rate: per_second(&whole, INTERVAL),
-                p99: whole.p99(),
+                rate: per_second(&interval_so_far, INTERVAL),
+                p99: interval_so_far.p99(),
             });
             if interval.is_some() {
-                whole = Observed::default();
+                interval_so_far = Observed::default();
             }
             let busy = run::busy(&look, scenario.tick, &service);
             let seen = eye.look(Measured { at, rate: per_second(&look, scenario.tick), busy, interval });
@@ -192,11 +217,12 @@ fn course(controller: &mut dyn FnMut(&Look) -> Replicas, scenario: &Scenario, se
         }
     }
     service.drain();
-    let grades = service.grades();
+    let graded = (given.graded / 30) as usize;
+    let grades = service.grades().get(graded..).unwrap_or_default();
     let slow = grades.iter().map(|grade| grade.slow).sum::<u64>() as f64;
     let requests = grades.iter().map(|grade| grade.requests).sum::<u64>().max(1) as f64;
     let violations = grades.iter().filter(|grade| grade.violates()).count();
-    Course { moments, intervals: grades.len(), violations, slow: slow / requests, hours }
+    Course { moments, intervals: grades.len(), violations, slow: slow / requests, hours, whole }
 }
 
 /// What was typed and cannot be of a surge: each with its reason.
@@ -543,7 +569,7 @@ mod tests {
             known.push(look.snapshot.latency.fresh().is_some());
             look.snapshot.fleet.desired
         };
-        course(&mut watch, &scenario, 300);
+        course(&mut watch, &scenario, &surge(&scenario, 300));
         // The first half-minute is seen 15 s after its end, at the ninth look.
         assert_eq!(known.iter().position(|known| *known), Some(8));
         assert!(known[8..].iter().all(|known| *known), "{known:?}");

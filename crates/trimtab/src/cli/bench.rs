@@ -47,6 +47,12 @@ pub enum View {
     ModelError,
     /// 500 requests/s, then 10,000 within a minute, and back; and the least floor that survives it (1 seed)
     Surge(Surge),
+    /// What `testbed/match` recorded on a real cluster, beside what is simulated of the same (5 seeds)
+    Live {
+        /// Its `--out`
+        #[arg(value_name = "DIRECTORY")]
+        directory: PathBuf,
+    },
     /// Every request-rate file of a directory, the gate tuned on that very trace (1 seed)
     Traces {
         /// CSV files, also compressed with gzip, with the columns `t_seconds,rate`
