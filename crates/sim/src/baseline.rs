@@ -6,7 +6,7 @@
 //! arithmetic), Grafana Mimir's seasonal trigger (grafana/mimir, pull request 7775), the predictive-horizontal-pod-autoscaler
 //! (jthomperoo), Crane's effective HPA (gocrane/crane), and the definitions of the benchmark page. What cannot be read is held, as they do.
 
-use crate::forecaster::Forecaster;
+use crate::forecaster::{Driver, Forecaster};
 use crate::run::{Look, Scenario};
 use crate::service::INTERVAL;
 use crate::workload::Workload;
@@ -166,8 +166,8 @@ pub enum Trigger {
     SeasonAgo,
     /// Crane's: the largest of a window of the mean of the last three seasons and a tenth, uncorrected by what happens now.
     Replayed,
-    /// The largest that the shared forecaster sees within so many intervals.
-    Shared(u32),
+    /// The largest that a forecaster, which others have too, sees within so many intervals.
+    Driven(Driver, u32),
 }
 
 impl Trigger {
@@ -175,6 +175,13 @@ impl Trigger {
     pub const SEASON_AGO_WINDOW: u32 = 10;
     /// The least window that Crane allows, ten minutes.
     pub const REPLAYED_WINDOW: u32 = 20;
+
+    fn driver(self) -> Driver {
+        match self {
+            Self::SeasonAgo | Self::Replayed => Driver::Own,
+            Self::Driven(driver, _) => driver,
+        }
+    }
 
     fn sees(self, forecaster: &Forecaster) -> Option<f64> {
         let largest = |window: u32, of: &dyn Fn(u32) -> Option<f64>| (1..=window).filter_map(of).reduce(f64::max);
@@ -184,7 +191,7 @@ impl Trigger {
                 let seasons: Vec<f64> = (1..=3).filter_map(|ago| forecaster.a_season_ago(ahead, ago)).collect();
                 (!seasons.is_empty()).then(|| 1.1 * seasons.iter().sum::<f64>() / seasons.len() as f64)
             }),
-            Self::Shared(window) => largest(window, &|ahead| Some(forecaster.ahead(ahead))),
+            Self::Driven(_, window) => largest(window, &|ahead| Some(forecaster.ahead(ahead))),
         }
     }
 }
@@ -198,11 +205,12 @@ pub fn triggered(
     workload: &Workload,
 ) -> Controller {
     let (mut hpa, mut keda) = (Hpa::new(scenario.bounds), Keda::new(per_replica));
-    let mut forecaster = Forecaster::new(workload);
+    let mut forecaster = Forecaster::driven(trigger.driver(), workload, scenario);
     let (error, seed) = (scenario.forecast_error, scenario.law.seed);
     let mut coming = trigger.sees(&forecaster);
     Box::new(move |look| {
         keda.see(look);
+        forecaster.see(look);
         if let Some(interval) = look.interval {
             forecaster.learn(interval.rate.get());
             coming = trigger.sees(&forecaster).map(|rate| error.on(rate, seed, interval.number));
@@ -278,13 +286,13 @@ fn line(values: &VecDeque<f64>, on: f64) -> Option<f64> {
 }
 
 /// PHPA: forecasts the replica counts that the HPA (here KEDA's) reckons, by a line through the last six and, where a season is known, by
-/// Holt and Winters; the largest of all is taken. `shared` puts the shared forecast of demand in the place of both.
+/// Holt and Winters; the largest of all is taken. Any `driver` but its own puts a forecast of demand in the place of both.
 #[must_use]
-pub fn phpa(per_replica: RequestsPerSecond, shared: bool, scenario: &Scenario, workload: &Workload) -> Controller {
+pub fn phpa(per_replica: RequestsPerSecond, driver: Driver, scenario: &Scenario, workload: &Workload) -> Controller {
     /// Its default history.
     const HISTORY: usize = 6;
     let (mut hpa, mut keda) = (Hpa::new(scenario.bounds), Keda::new(per_replica));
-    let mut forecaster = Forecaster::new(workload);
+    let mut forecaster = Forecaster::driven(driver, workload, scenario);
     let mut winters = HoltWinters::new(workload.season);
     workload.history.iter().for_each(|rate| winters.learn((rate.get() / per_replica.get()).ceil()));
     let mut calculated: VecDeque<f64> = VecDeque::new();
@@ -293,6 +301,7 @@ pub fn phpa(per_replica: RequestsPerSecond, shared: bool, scenario: &Scenario, w
     let on = INTERVAL.get() / SYNC.get();
     Box::new(move |look| {
         keda.see(look);
+        forecaster.see(look);
         if let Some(interval) = look.interval {
             forecaster.learn(interval.rate.get());
             winters.learn((interval.rate.get() / per_replica.get()).ceil());
@@ -305,17 +314,16 @@ pub fn phpa(per_replica: RequestsPerSecond, shared: bool, scenario: &Scenario, w
         if calculated.len() > HISTORY {
             calculated.pop_front();
         }
-        let models = if shared {
-            [Some(forecaster.ahead(1) / per_replica.get()), None]
-        } else {
-            [line(&calculated, on), winters.next()]
+        let models = match driver {
+            Driver::Own => [line(&calculated, on), winters.next()],
+            Driver::Published | Driver::Trimtab => [Some(forecaster.ahead(1) / per_replica.get()), None],
         };
         let models = models.into_iter().flatten().map(|replicas| whole(error.on(replicas, seed, number)));
         hpa.stabilize(look, models.fold(now, u32::max))
     })
 }
 
-/// The published policies that are driven by the shared forecaster, once in an interval.
+/// The published policies, which decide once in an interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Published {
     /// The fewest replicas whose p99 is within this at the forecast.
@@ -357,13 +365,14 @@ pub const SIZED_FOR: Seconds = Seconds::milliseconds(165);
 
 /// One of the published policies.
 #[must_use]
-pub fn published(policy: Published, scenario: &Scenario, workload: &Workload) -> Controller {
-    let mut forecaster = Forecaster::new(workload);
+pub fn published(policy: Published, driver: Driver, scenario: &Scenario, workload: &Workload) -> Controller {
+    let mut forecaster = Forecaster::driven(driver, workload, scenario);
     let mut errors: VecDeque<f64> = VecDeque::new();
     let scenario = scenario.clone();
     let (capacity, seed) = (scenario.law.capacity, scenario.law.seed);
     let mut forecast = forecaster.ahead(1);
     Box::new(move |look| {
+        forecaster.see(look);
         let Some(interval) = look.interval else { return look.snapshot.fleet.desired };
         let rate = interval.rate.get();
         if rate > 0.0 {

@@ -1,9 +1,10 @@
 //! A contest: every policy on every workload and seed, all of them serving the very same requests.
 //!
-//! Who takes part is a [`Contender`]; how it is set, an [`Entrant`]: at its default, with its knob turned, or driven by the forecaster that all
-//! share. [`hold`] is for defaults, [`contend`] for all else.
+//! Who takes part is a [`Contender`]; how it is set, an [`Entrant`]: at its default, with its knob turned, or driven by a forecaster that others
+//! have too. [`hold`] is for defaults, [`contend`] for all else.
 
 use crate::baseline::{self, Controller, Gate, Published, Trigger};
+use crate::forecaster::Driver;
 use crate::knowing::{self, Clairvoyant};
 use crate::run::{self, Scenario, Score};
 use crate::service::INTERVAL;
@@ -210,7 +211,7 @@ impl Contender {
     /// It as it is by default.
     #[must_use]
     pub fn by_default(self) -> Entrant {
-        Entrant { contender: self, knob: None, gate: None, shared: false, horizon: None, method: Method::Priced }
+        Entrant { contender: self, knob: None, gate: None, driver: Driver::Own, horizon: None, method: Method::Priced }
     }
 
     /// It at each setting of its sweep, for a frontier; at its default where nothing can be turned.
@@ -236,8 +237,8 @@ pub struct Entrant {
     pub knob: Option<f64>,
     /// The gate's settings, where they are not the calibrated ones.
     pub gate: Option<Gate>,
-    /// Whether it is driven by the forecaster that all share instead of its own.
-    pub shared: bool,
+    /// Whose forecasts drive it.
+    pub driver: Driver,
     /// Intervals that a receding horizon looks ahead; `None` are as many as start-up and ramp ask for.
     pub horizon: Option<u32>,
     /// How trimtab chooses its sizes.
@@ -245,19 +246,24 @@ pub struct Entrant {
 }
 
 impl Entrant {
-    /// Driven by the forecaster that all share.
+    /// Driven by these forecasts.
     #[must_use]
-    pub fn sharing(self) -> Self {
-        Self { shared: true, ..self }
+    pub fn driven(self, driver: Driver) -> Self {
+        Self { driver, ..self }
+    }
+
+    /// Between two of its looks: trimtab's forecasts are made of all that it sees.
+    fn tick(&self, asked: Seconds) -> Seconds {
+        if self.driver == Driver::Trimtab { asked } else { self.contender.tick(asked) }
     }
 
     fn controller(&self, workload: &Workload, scenario: &Scenario) -> Controller {
         let knob = self.knob.or_else(|| self.contender.knob().map(|knob| knob.default)).unwrap_or_default();
         let (share, span) = (Ratio::new(knob).unwrap_or_default(), Seconds::new(knob).unwrap_or_default());
         let per_replica = RequestsPerSecond::new(knob).unwrap_or_default();
-        let published = |policy| baseline::published(policy, scenario, workload);
+        let published = |policy| baseline::published(policy, self.driver, scenario, workload);
         let triggered = |own: Trigger, window: u32| {
-            let trigger = if self.shared { Trigger::Shared(window) } else { own };
+            let trigger = if self.driver == Driver::Own { own } else { Trigger::Driven(self.driver, window) };
             baseline::triggered(per_replica, trigger, scenario, workload)
         };
         match self.contender {
@@ -278,7 +284,7 @@ impl Entrant {
             Contender::Keda => baseline::keda(per_replica, scenario),
             Contender::SeasonalTrigger => triggered(Trigger::SeasonAgo, Trigger::SEASON_AGO_WINDOW),
             Contender::WindowMax => triggered(Trigger::Replayed, Trigger::REPLAYED_WINDOW),
-            Contender::Phpa => baseline::phpa(per_replica, self.shared, scenario, workload),
+            Contender::Phpa => baseline::phpa(per_replica, self.driver, scenario, workload),
             Contender::Fixed => baseline::fixed(baseline::for_peak(share, scenario, workload)),
             Contender::Oracle => knowing::oracle(span, scenario, workload),
             Contender::OracleAhead => knowing::oracle_ahead(knob, scenario, workload),
@@ -376,7 +382,7 @@ pub fn contend(
 fn serve(workload: &Workload, entrant: &Entrant, seed: u64, scenario: &Scenario) -> Score {
     let mut scenario = scenario.clone();
     scenario.law.seed = seed;
-    scenario.tick = entrant.contender.tick(scenario.tick);
+    scenario.tick = entrant.tick(scenario.tick);
     run::run(workload, &scenario, &mut *entrant.controller(workload, &scenario))
 }
 
@@ -484,14 +490,15 @@ mod tests {
     }
 
     #[test]
-    fn everybody_serves_the_same_requests_with_a_forecaster_of_its_own_or_the_shared_one() {
+    fn everybody_serves_the_same_requests_whosever_forecasts_drive_it() {
         let workloads = [short(Shape::RealWeek)];
         let own = Contender::EVERYBODY.map(Contender::by_default);
-        let shared = FORECASTING.map(|contender| contender.by_default().sharing());
+        let driven = |driver| FORECASTING.map(|contender| contender.by_default().driven(driver));
         let scenario = Scenario::benchmark(0);
         let all: Vec<Outcome> = [
             contend(&workloads, &own, 1..=1, &scenario, &|| {}),
-            contend(&workloads, &shared, 1..=1, &scenario, &|| {}),
+            contend(&workloads, &driven(Driver::Published), 1..=1, &scenario, &|| {}),
+            contend(&workloads, &driven(Driver::Trimtab), 1..=1, &scenario, &|| {}),
         ]
         .into_iter()
         .flatten()

@@ -1,7 +1,24 @@
 //! The forecaster that forecast-driven baselines share: the weighted median of the last seasons at a phase plus most of the last residual
 //! where a season is known, a damped trend otherwise (Gardner and McKenzie 1985).
 
+use crate::contest;
+use crate::run::{self, Look, Scenario};
+use crate::service::INTERVAL;
 use crate::workload::Workload;
+use trimtab_core::forecast::Forecast;
+use trimtab_core::{Policy, State, decide};
+
+/// Whose forecasts drive a policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// Those of its author.
+    #[default]
+    Own,
+    /// Those of the published forecaster.
+    Published,
+    /// Those that trimtab decides by.
+    Trimtab,
+}
 
 /// Learns a rate an interval, and forecasts those to come.
 #[derive(Clone, Debug)]
@@ -10,6 +27,15 @@ pub struct Forecaster {
     season: usize,
     level: f64,
     trend: f64,
+    trimtab: Option<Box<Beside>>,
+}
+
+/// trimtab, which looks on beside a policy and lends it its forecasts.
+#[derive(Clone, Debug)]
+struct Beside {
+    policy: Policy,
+    state: State,
+    forecast: Option<Forecast>,
 }
 
 impl Forecaster {
@@ -23,11 +49,35 @@ impl Forecaster {
     /// One that has learnt a workload's past.
     #[must_use]
     pub fn new(workload: &Workload) -> Self {
-        let mut forecaster = Self { past: Vec::new(), season: workload.season, level: 0.0, trend: 0.0 };
+        let mut forecaster = Self { past: Vec::new(), season: workload.season, level: 0.0, trend: 0.0, trimtab: None };
         for rate in &workload.history {
             forecaster.learn(rate.get());
         }
         forecaster
+    }
+
+    /// One whose forecasts are those that trimtab would decide by, from the same looks.
+    #[must_use]
+    pub fn trimtab(workload: &Workload, scenario: &Scenario) -> Self {
+        let policy = contest::policy(scenario);
+        let state = run::begun(&policy, workload);
+        Self { trimtab: Some(Box::new(Beside { policy, state, forecast: None })), ..Self::new(workload) }
+    }
+
+    /// The one of a driver; the published one is that of all whose authors have none.
+    #[must_use]
+    pub fn driven(driver: Driver, workload: &Workload, scenario: &Scenario) -> Self {
+        match driver {
+            Driver::Own | Driver::Published => Self::new(workload),
+            Driver::Trimtab => Self::trimtab(workload, scenario),
+        }
+    }
+
+    /// Looks on at a tick.
+    pub fn see(&mut self, look: &Look) {
+        if let Some(beside) = &mut self.trimtab {
+            beside.forecast = decide(&beside.policy, &mut beside.state, &look.snapshot).forecast;
+        }
     }
 
     /// The next interval had this rate.
@@ -48,6 +98,11 @@ impl Forecaster {
     #[must_use]
     pub fn ahead(&self, intervals: u32) -> f64 {
         let last = self.past.len().checked_sub(1);
+        if let Some(lent) = self.trimtab.as_ref().and_then(|beside| beside.forecast.as_ref()) {
+            let middle = INTERVAL.get() * (f64::from(intervals.max(1)) - 0.5);
+            let window = lent.windows.iter().rev().find(|window| window.starts.get() <= middle);
+            return window.map_or(lent.now, |window| window.mean).get();
+        }
         let coming = self.past.len() + (intervals.max(1) as usize - 1);
         let residual = last.and_then(|last| Some(self.past.get(last)? - self.seasonal(last)?));
         let forecast = if let (Some(coming), Some(residual)) = (self.seasonal(coming), residual) {
@@ -95,6 +150,9 @@ impl Forecaster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shape::Shape;
+    use std::cell::RefCell;
+    use trimtab_core::Decision;
     use trimtab_core::unit::RequestsPerSecond;
 
     fn learnt(season: usize, rates: impl Iterator<Item = u32>) -> Forecaster {
@@ -114,6 +172,29 @@ mod tests {
         let forecaster = learnt(4, (0..13).map(|row| if row == 12 { 140 } else { 100 }));
         assert!((forecaster.ahead(1) - 134.0).abs() < 1e-9);
         assert!((forecaster.ahead(2) - (100.0 + 40.0 * 0.85 * 0.85)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_trimtab_lends_is_what_it_decides_by() {
+        let whole = Shape::RealWeek.published();
+        let workload = Workload { rates: whole.rates.into_iter().take(30).collect(), ..whole };
+        let scenario = Scenario::benchmark(1);
+        let (told, mut lent) = (RefCell::new(None), Forecaster::trimtab(&workload, &scenario));
+        let watch = |_: &_, decision: &Decision, _| *told.borrow_mut() = decision.forecast.clone();
+        let mut trimtab = run::trimtab(contest::policy(&scenario), &workload, watch);
+        let mut intervals = 0;
+        run::run(&workload, &scenario, &mut |look| {
+            lent.see(look);
+            let wanted = trimtab(look);
+            if look.interval.is_some() {
+                intervals += 1;
+                let windows = told.borrow().as_ref().map(|forecast: &Forecast| forecast.windows).unwrap();
+                let ahead: Vec<f64> = (1..=14).map(|intervals| lent.ahead(intervals)).collect();
+                assert_eq!(ahead, windows.map(|window| window.mean.get()));
+            }
+            wanted
+        });
+        assert_eq!(intervals, 30);
     }
 
     #[test]

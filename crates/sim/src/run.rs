@@ -202,16 +202,22 @@ pub fn trimtab<W: FnMut(&Snapshot, &Decision, Vec<Breach>)>(
     workload: &Workload,
     mut watch: W,
 ) -> impl FnMut(&Look) -> Replicas + use<W> {
-    let mut state = State::default();
-    let past: Vec<(Timestamp, RequestsPerSecond)> =
-        workload.history.iter().rev().zip(0_i64..).map(|(rate, ago)| (Timestamp(-30_000 * ago), *rate)).collect();
-    backfill(&policy, &mut state, &past.into_iter().rev().collect::<Vec<_>>());
+    let mut state = begun(&policy, workload);
     move |look| {
         let decision = decide(&policy, &mut state, &look.snapshot);
         let breaches = invariant::breaches(&policy, &look.snapshot, &decision);
         watch(&look.snapshot, &decision, breaches);
         if decision.verb == Verb::Hold { look.snapshot.fleet.desired } else { decision.to }
     }
+}
+
+/// What trimtab remembers of a workload's past when a run begins.
+pub(crate) fn begun(policy: &Policy, workload: &Workload) -> State {
+    let mut state = State::default();
+    let past: Vec<(Timestamp, RequestsPerSecond)> =
+        workload.history.iter().rev().zip(0_i64..).map(|(rate, ago)| (Timestamp(-30_000 * ago), *rate)).collect();
+    backfill(policy, &mut state, &past.into_iter().rev().collect::<Vec<_>>());
+    state
 }
 
 /// The benchmark's start: ceil(first rate / 35).

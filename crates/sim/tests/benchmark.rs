@@ -1,14 +1,17 @@
 //! The present decision on the seven workloads of the benchmark, and under metrics that lie.
 #![expect(clippy::print_stdout, reason = "a test prints what it measures")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use trimtab_core::invariant::Breach;
+use trimtab_core::policy::{Method, Part};
 use trimtab_core::snapshot::{Absence, Coverage, Reading, Sample, Snapshot};
-use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds};
-use trimtab_core::{Decision, Verb};
+use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds};
+use trimtab_core::{Decision, Policy, Verb};
 
 use trimtab_sim::contest::{Contender, hold, policy};
 use trimtab_sim::foretold::Forecasts;
+use trimtab_sim::law::Balancing;
 use trimtab_sim::run::{self, Scenario, Score};
 use trimtab_sim::shape::Shape;
 use trimtab_sim::workload::Workload;
@@ -81,6 +84,39 @@ fn a_forecast_from_outside_that_is_right_is_believed_and_one_that_is_wrong_is_no
     println!("violations: without {without:.4}, right {right:?}, wrong {wrong:?}");
     assert!(right.0 < 0.7 * without, "{right:?} against {without:.4}");
     assert!(wrong.0 < 1.5 * without, "{wrong:?} against {without:.4}");
+}
+
+/// The sizes that are chosen at each look of the first hour and a half.
+fn sizes(shape: Shape, scenario: &Scenario, method: Method) -> Vec<Replicas> {
+    let whole = shape.published();
+    let workload = Workload { rates: whole.rates.into_iter().take(180).collect(), ..whole };
+    let mut sizes = Vec::new();
+    let mut trimtab = run::trimtab(Policy { method, ..policy(scenario) }, &workload, |_, _, _| {});
+    run::run(&workload, scenario, &mut |look| {
+        let size = trimtab(look);
+        sizes.push(size);
+        size
+    });
+    sizes
+}
+
+#[test]
+fn each_part_that_can_be_left_out_decides_something_somewhere() {
+    let plain = Scenario::benchmark(1);
+    let mut random = plain.clone();
+    random.law.balancing = Balancing::Random;
+    let worlds = [(Shape::FlashCrowd, &plain), (Shape::RealWeek, &plain), (Shape::MultiBurst, &random)];
+    let mut idle = BTreeSet::from_iter(Part::ALL.map(|part| part.to_string()));
+    for (shape, scenario) in worlds {
+        let whole = sizes(shape, scenario, Method::Priced);
+        for part in Part::ALL {
+            if idle.contains(&part.to_string()) && sizes(shape, scenario, Method::Without(part)) != whole {
+                println!("{part}: {}", shape.name());
+                idle.remove(&part.to_string());
+            }
+        }
+    }
+    assert_eq!(idle, BTreeSet::new());
 }
 
 type Fault = fn(u64, Reading<RequestsPerSecond>) -> Reading<RequestsPerSecond>;

@@ -274,6 +274,28 @@ pub struct Drive {
     /// What your own model forecasts: CSV with `made_seconds,t_seconds,rate` on the clock of `t`; taken in as one expert of several
     #[arg(long, value_name = "FILE")]
     pub forecast: Option<PathBuf>,
+    /// How sizes are chosen
+    #[arg(long, value_enum, default_value_t, value_name = "METHOD")]
+    pub method: Method,
+}
+
+/// How `trimtab drive` chooses sizes.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// By the price of a missed window against that of a replica
+    #[default]
+    Priced,
+    /// By the published confidence gate, on the same forecast: to compare with
+    Gate,
+}
+
+impl From<Method> for trimtab_core::policy::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Priced => Self::Priced,
+            Method::Gate => Self::Gate,
+        }
+    }
 }
 
 /// `trimtab hpa`.

@@ -1,6 +1,6 @@
 //! `trimtab drive`: the decision, for anyone's own simulator. JSON lines in, one line out for each observation.
 //!
-//! The same core with the same policy as `trimtab bench`. Only what is said of time, replicas and rates is believed: the other side applies
+//! The same core with the same policy as `trimtab bench`, or the published gate on its forecast. Only what is said of time, replicas and rates is believed: the other side applies
 //! the ramp limit and the start-up delay, and tells what came of it. Reference: `docs/reference.md`.
 
 use crate::explain::because;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use trimtab_core::forecast::AHEAD;
-use trimtab_core::policy::Objective;
+use trimtab_core::policy::{Method, Objective};
 use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Policy, State, Verb, backfill, decide};
@@ -19,13 +19,14 @@ use trimtab_sim::run::Scenario;
 
 mod message;
 
-/// Answers `input` line by line until it ends, or says `end`. Whoever asks waits for the answer: each is flushed at once. Forecasts are on
-/// the clock of the observations.
+/// Answers `input` line by line until it ends, or says `end`; sizes are chosen by `method`. Whoever asks waits for the answer: each is flushed
+/// at once. Forecasts are on the clock of the observations.
 ///
 /// # Errors
 /// Where one of the three cannot be read or written any more.
 pub fn drive(
     forecasts: &Forecasts,
+    method: Method,
     mut input: impl BufRead,
     mut output: impl Write,
     mut errors: impl Write,
@@ -45,7 +46,7 @@ pub fn drive(
         let problems = match (message::read(text), &mut session) {
             (Ok(Message::End), _) => break,
             (Ok(Message::Config(config)), session) => {
-                *session = Some(Session::begin(&config));
+                *session = Some(Session::begin(&config, method));
                 continue;
             }
             (Ok(Message::Observe(seen)), Some(session)) => {
@@ -107,14 +108,14 @@ struct Past {
 }
 
 impl Session {
-    fn begin(config: &Config) -> Self {
+    fn begin(config: &Config, method: Method) -> Self {
         let mut scenario = Scenario { tick: config.tick, ramp: config.ramp, ..Scenario::benchmark(1) };
         (scenario.law.capacity, scenario.law.target) = (config.capacity, config.target);
         let benchmark = contest::policy(&scenario);
         let objective = Objective { window: config.interval, ..benchmark.objective };
         let past = Past { rates: config.history.clone(), interval: config.interval, tick: config.tick };
         Self {
-            policy: Policy { replicas: config.bounds, objective, ..benchmark },
+            policy: Policy { replicas: config.bounds, objective, method, ..benchmark },
             state: State::default(),
             startup: config.startup,
             past: Some(past),
@@ -240,7 +241,7 @@ mod tests {
 
     fn driven_with(forecasts: &Forecasts, lines: &[&str]) -> (Vec<Value>, String) {
         let (mut output, mut errors) = (Vec::new(), Vec::new());
-        drive(forecasts, lines.join("\n").as_bytes(), &mut output, &mut errors).unwrap();
+        drive(forecasts, Method::Priced, lines.join("\n").as_bytes(), &mut output, &mut errors).unwrap();
         let answers = String::from_utf8(output).unwrap();
         (answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), String::from_utf8(errors).unwrap())
     }

@@ -48,7 +48,8 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
         Command::Bench(command) => bench::bench(&command),
         Command::Drive(command) => {
             let forecasts = command.forecast.as_deref().map(bench::forecasts).transpose()?.unwrap_or_default();
-            drive::drive(&forecasts, std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock())?;
+            let (input, output, errors) = (std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock());
+            drive::drive(&forecasts, command.method.into(), input, output, errors)?;
             Ok(Printed { text: String::new(), code: 0 })
         }
         Command::Hpa(command) => runtime.block_on(trimtab::hpa::hpa(&command)),

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails loudly")]
 
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use trimtab_core::Policy;
+use trimtab_core::policy::Method;
 use trimtab_core::unit::{Replicas, RequestsPerSecond, Seconds};
 use trimtab_sim::contest::policy;
 use trimtab_sim::law::Startup;
@@ -17,9 +20,10 @@ struct Drive {
 }
 
 impl Drive {
-    fn start(config: &Value) -> Self {
+    fn start(config: &Value, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_trimtab"))
             .arg("drive")
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -79,21 +83,28 @@ fn workload() -> Workload {
 #[test]
 fn a_simulator_that_drives_it_gets_the_scores_of_the_benchmark() {
     let workload = workload();
-    for (tick, start_up) in [(5, 0), (30, 0), (5, 30)] {
+    let mut sizes = BTreeSet::new();
+    for (tick, start_up, method) in
+        [(5, 0, Method::Priced), (30, 0, Method::Priced), (5, 30, Method::Priced), (5, 0, Method::Gate)]
+    {
         let mut scenario = Scenario { tick: Seconds::whole(tick), ..Scenario::benchmark(3) };
         scenario.law.startup = Startup::Fixed(Seconds::whole(start_up));
-        let mut drive = Drive::start(&config(&workload, &scenario));
+        let arguments: &[&str] = if method == Method::Gate { &["--method", "gate"] } else { &[] };
+        let mut drive = Drive::start(&config(&workload, &scenario), arguments);
         let driven = run::run(&workload, &scenario, &mut |look| drive.ask(&observe(look)));
         drive.end();
-        let benchmark = run::run(&workload, &scenario, &mut run::trimtab(policy(&scenario), &workload, |_, _, _| {}));
+        let policy = Policy { method, ..policy(&scenario) };
+        let benchmark = run::run(&workload, &scenario, &mut run::trimtab(policy, &workload, |_, _, _| {}));
         assert!(benchmark.churn > 0);
-        assert_eq!(driven, benchmark, "a look every {tick} s, {start_up} s to start");
+        assert_eq!(driven, benchmark, "a look every {tick} s, {start_up} s to start, {method:?}");
+        sizes.insert(driven.rows.iter().map(|row| row.replicas).collect::<Vec<_>>());
     }
+    assert_eq!(sizes.len(), 4, "the gate chooses other sizes");
 }
 
 #[test]
 fn the_end_of_the_input_ends_it_well() {
-    let mut drive = Drive::start(&json!({"type": "config", "mu": 50}));
+    let mut drive = Drive::start(&json!({"type": "config", "mu": 50}), &[]);
     drop(drive.child.stdin.take());
     assert!(drive.child.wait().unwrap().success());
 }

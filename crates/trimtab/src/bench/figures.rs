@@ -3,6 +3,7 @@
 use super::Runs;
 use super::canvas::{Anchor, Axis, Canvas, Mark, colour};
 use trimtab_sim::contest::Contender;
+use trimtab_sim::forecaster::Driver;
 use trimtab_sim::run::Row;
 use trimtab_sim::service::INTERVAL;
 use trimtab_sim::statistics::{Point, frontier};
@@ -42,7 +43,8 @@ pub(super) fn style(contender: Contender) -> (&'static str, Mark) {
 /// The place of each policy that is shown among the entrants, at its default.
 fn shown(runs: &Runs) -> Vec<(usize, Contender)> {
     let place = |contender: Contender| {
-        let is_it = |entrant: &trimtab_sim::contest::Entrant| entrant.contender == contender && !entrant.shared;
+        let is_it =
+            |entrant: &trimtab_sim::contest::Entrant| entrant.contender == contender && entrant.driver == Driver::Own;
         runs.entrants.iter().position(|named| is_it(&named.entrant)).map(|place| (place, contender))
     };
     SHOWN.into_iter().filter_map(place).collect()

@@ -1,4 +1,5 @@
-//! The published table: everybody on every workload, beside what was published, and how sure the differences are.
+//! The published table: everybody on every workload, beside what was published; whoever is driven by forecasts, with the same forecaster; and
+//! how sure the differences are.
 
 use super::files::{Files, intervals_csv, quoted, runs_csv};
 use super::setting::courses;
@@ -6,6 +7,7 @@ use super::{Mean, Named, Runs, by_default, columns, figures, progress, seeds, sh
 use crate::cli::Bench;
 use std::fmt::Write;
 use trimtab_sim::contest::Contender;
+use trimtab_sim::forecaster::Driver;
 use trimtab_sim::run::{Scenario, Score};
 use trimtab_sim::statistics::{Estimate, blocks, estimate, tally};
 
@@ -15,6 +17,16 @@ const PAIRS: u64 = 5;
 const BLOCK: usize = 20;
 /// Less than a tenth of an interval in a thousand apart is a tie.
 const TIE: f64 = 1e-4;
+/// Rivals that are driven by forecasts.
+const DRIVEN: [Contender; 7] = [
+    Contender::Gate,
+    Contender::StaticFloor,
+    Contender::PurePredictive,
+    Contender::RecedingHorizon,
+    Contender::SeasonalTrigger,
+    Contender::Phpa,
+    Contender::WindowMax,
+];
 /// Resamples are drawn from it.
 const SEED: u64 = 1;
 
@@ -52,18 +64,55 @@ pub(super) fn view(command: &Bench, scenarios: &[Scenario], files: &mut Files) -
     Ok(text)
 }
 
-/// Everybody with a forecaster of its own; and those that have one of their own once more, with the one that all others share.
+/// Everybody with the forecasts of its author; and whoever is driven by forecasts once more, with those of others.
 fn everybody() -> Vec<Named> {
-    let own = [Contender::SeasonalTrigger, Contender::Phpa, Contender::WindowMax];
-    let shared =
-        own.map(|it| Named { name: format!("{}, shared forecast", it.name()), entrant: it.by_default().sharing() });
-    by_default(&Contender::EVERYBODY).into_iter().chain(shared).collect()
+    let driven = |driver: Driver, whose: &'static str| {
+        move |it: &Contender| Named {
+            name: format!("{}, {whose} forecast", it.name()),
+            entrant: it.by_default().driven(driver),
+        }
+    };
+    let own = Contender::EVERYBODY.iter().filter(|it| has_own(**it));
+    let published = own.map(driven(Driver::Published, "published"));
+    let trimtabs = DRIVEN.iter().map(driven(Driver::Trimtab, "trimtab's"));
+    by_default(&Contender::EVERYBODY).into_iter().chain(published).chain(trimtabs).collect()
+}
+
+/// Whether it is as its author made it.
+fn is_plain(named: &Named) -> bool {
+    named.entrant.driver == Driver::Own
+}
+
+/// Whether a rival's author gave it forecasts other than the published ones.
+fn has_own(contender: Contender) -> bool {
+    matches!(contender, Contender::SeasonalTrigger | Contender::Phpa | Contender::WindowMax)
+}
+
+/// Whoever is driven by forecasts, with each forecaster there is.
+fn one_forecaster(runs: &Runs) -> comfy_table::Table {
+    let header =
+        ["DRIVEN BY, VIOLATIONS @ HOURS", "ITS OWN FORECAST", "THE PUBLISHED FORECASTER", "TRIMTAB'S FORECAST"];
+    let mut table = columns(&header.map(str::to_owned));
+    for contender in std::iter::once(Contender::Trimtab).chain(DRIVEN) {
+        let cell = |driver: Driver| {
+            let is_it = |named: &Named| named.entrant.contender == contender && named.entrant.driver == driver;
+            let place = runs.entrants.iter().position(is_it);
+            place.map_or_else(|| "-".to_owned(), |place| runs.mean(None, place).cell())
+        };
+        let (published, trimtabs) = match contender {
+            Contender::Trimtab => (Driver::Published, Driver::Own),
+            it if has_own(it) => (Driver::Published, Driver::Trimtab),
+            _ => (Driver::Own, Driver::Trimtab),
+        };
+        table.add_row([contender.name().to_owned(), cell(Driver::Own), cell(published), cell(trimtabs)]);
+    }
+    table
 }
 
 fn tables(runs: &Runs) -> String {
     let header = ["MEAN OF ALL", "VIOLATIONS", "REPLICA-HOURS", "CHURN", "SLOW REQUESTS", "LARGEST BACKLOG"];
     let mut means = columns(&header.map(str::to_owned));
-    for (number, named) in runs.entrants.iter().enumerate() {
+    for (number, named) in runs.entrants.iter().enumerate().filter(|(_, named)| is_plain(named)) {
         let Mean { violations, replica_hours, churn, slow, backlog } = runs.mean(None, number);
         means.add_row([
             named.name.clone(),
@@ -76,7 +125,7 @@ fn tables(runs: &Runs) -> String {
     }
     let names = runs.courses.iter().map(|course| course.name.clone());
     let mut each = columns(&std::iter::once("VIOLATIONS @ HOURS".to_owned()).chain(names).collect::<Vec<_>>());
-    for (entrant, named) in runs.entrants.iter().enumerate() {
+    for (entrant, named) in runs.entrants.iter().enumerate().filter(|(_, named)| is_plain(named)) {
         let cell = |course: usize| runs.mean(Some(course), entrant).cell();
         each.add_row(std::iter::once(named.name.clone()).chain((0..runs.courses.len()).map(cell)));
         let published: Vec<Option<(f64, f64)>> = runs
@@ -91,7 +140,7 @@ fn tables(runs: &Runs) -> String {
             each.add_row(std::iter::once("  as published".to_owned()).chain(published.iter().map(cell)));
         }
     }
-    format!("{}\n\n{}\n\n", trimmed(&means), trimmed(&each))
+    format!("{}\n\n{}\n\n{}\n\n", trimmed(&means), trimmed(&each), trimmed(&one_forecaster(runs)))
 }
 
 /// The first entrant against another.
@@ -168,7 +217,7 @@ fn pairs(runs: &Runs) -> String {
         "WIN/TIE/LOSS IN VIOLATIONS",
     ];
     let mut table = columns(&header.map(str::to_owned));
-    for (number, named) in runs.entrants.iter().enumerate().skip(1) {
+    for (number, named) in runs.entrants.iter().enumerate().skip(1).filter(|(_, named)| is_plain(named)) {
         let pair = pair(runs, None, number);
         let (wins, ties, losses) = pair.rounds;
         table.add_row([

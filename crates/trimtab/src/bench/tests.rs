@@ -63,7 +63,7 @@ fn a_row_stands_for_each_run_and_for_each_interval() {
     let printed = bench(&command(&start_ups)).unwrap();
     assert!(printed.text.contains("Start-up 60 s"), "{}", printed.text);
     let files = contents(&out);
-    let runs = 2 * 19 * 2;
+    let runs = 2 * 26 * 2;
     assert_eq!(files["runs.csv"].lines().count(), 1 + runs);
     assert_eq!(files["intervals.csv"].lines().count(), 1 + 20 * runs);
     let wide = |line: &str| line.replace(", ", " ").split(',').count();

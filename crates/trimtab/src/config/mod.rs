@@ -41,7 +41,7 @@ const MISSES: Ratio = Ratio::permille(5);
 /// Shorter windows have no hundreds of requests for a 99th percentile, and no scrapes; in longer ones a bad minute does not show.
 const WINDOWS: std::ops::RangeInclusive<f64> = 10.0..=600.0;
 /// The fields of a workload.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "target",
     "replicas",
     "demand",
@@ -53,6 +53,7 @@ const KNOWN: [&str; 13] = [
     "events",
     "ramp",
     "stabilization",
+    "method",
     "mode",
     "prometheus",
 ];
@@ -336,6 +337,7 @@ impl Reading<'_> {
             let read = |node: &Node| walk::duration(node).filter(|seconds| (0.0..=86_400.0).contains(seconds));
             walk::quantity(node, "stabilization", expected, read, &mut self.findings).and_then(Seconds::new)
         });
+        let method = fields.get("method").map_or(Some(Method::Priced), |node| self.method(node, slo.as_ref()));
         let ((demand, counted_at), (capacity, capacity_query), (objective, latency), protect) =
             (demand?, capacity?, slo?, protect?);
         let policy = Policy {
@@ -346,7 +348,7 @@ impl Reading<'_> {
             stabilization: stabilization?,
             events: events?,
             ramp: ramp?,
-            method: Method::Priced,
+            method: method?,
         };
         let queries = Queries {
             prometheus: None,
@@ -548,6 +550,23 @@ impl Reading<'_> {
             walk::quantity(node, "limit", expected, positive, &mut self.findings).and_then(Level::new)
         });
         Some((Protection { name: name?, limit: limit? }, query?))
+    }
+
+    fn method(&mut self, node: &At<Node>, slo: Option<&(Objective, Option<String>)>) -> Option<Method> {
+        let (what, cure) = match walk::text(node, "method", "priced", &mut self.findings)? {
+            "priced" => return Some(Method::Priced),
+            "gate" if slo.is_none_or(|(objective, _)| objective.is_promised()) => return Some(Method::Gate),
+            "gate" => (
+                "`method: gate` stands beside `slo: none`".to_owned(),
+                "the gate sizes for a latency: give slo a target, or leave method out",
+            ),
+            other => (
+                format!("`method` is `{}`", problem::excerpt(other)),
+                "expected priced, or gate for the published confidence gate",
+            ),
+        };
+        self.findings.add(Place::of(node), "TT-C18", what, cure);
+        None
     }
 
     fn mode(&mut self, node: &At<Node>) -> Option<Mode> {

@@ -53,6 +53,9 @@ struct Workload {
     /// Scale-down stabilization window; 5m where it is left out.
     #[schemars(regex(pattern = DURATION), extend("default" = "5m"))]
     stabilization: Option<String>,
+    /// How sizes are chosen; priced where it is left out.
+    #[schemars(extend("default" = "priced"))]
+    method: Option<Method>,
     /// Whether decisions are written; what the command line says where it is left out.
     mode: Option<Mode>,
     /// The name of a Prometheus server of --prometheus-sources; the one of --prometheus-url where it is left out.
@@ -95,6 +98,17 @@ enum CountedAt {
     Pods,
     /// In front of them: ingress, mesh, load balancer.
     Proxy,
+}
+
+/// How sizes are chosen.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Method {
+    /// By the price of a missed window against that of a replica.
+    Priced,
+    /// By the published confidence gate, on the same forecast: to compare with.
+    Gate,
 }
 
 /// What one replica serves.

@@ -86,6 +86,7 @@ fn each_mistake_is_named_with_its_place_and_its_cure() {
         ("stabilization: 5m", "stabilization: 48h"),
         ("mode: own", "mode: floor"),
         ("mode: own", "mode: enforce"),
+        ("mode: own", "method: guess"),
         ("[1m]))' }", "[1m]))', counted_at: ingress }"),
         ("workloads:", "workload:"),
         ("    replicas: {", "    replicas: {{"),
@@ -113,6 +114,21 @@ const FUTURE: &str = "    utilization: { query: 'avg(busy)' }
       - { from: \"2026-12-31T22:30:00Z\", until: 2027-01-01T01:00:00Z, rate: 1500.5 }
     ramp: 4
 ";
+
+#[test]
+fn the_published_gate_is_a_method_of_any_workload_with_a_promise() {
+    let parsed = |text: &str| parse(&Document { name: "p", namespace: None, text: text.as_bytes() }, &|_| Vec::new());
+    let method = |text: &str| parsed(text).workloads.first().map(|workload| workload.policy.method);
+    assert_eq!(method(GOOD), Some(Method::Priced));
+    assert_eq!(method(&format!("{GOOD}    method: priced\n")), Some(Method::Priced));
+    let gate = format!("{GOOD}    method: gate\n");
+    assert_eq!(method(&gate), Some(Method::Gate));
+    let none = parsed(
+        "workloads:\n- { target: a/deployment/b, replicas: { min: 1, max: 2 }, demand: { query: 'x' }, capacity: { rate: 1 }, slo: none, method: gate }\n",
+    );
+    let codes: Vec<&str> = none.problems.iter().map(|problem| problem.code).collect();
+    assert_eq!((none.workloads, codes), (vec![], vec!["TT-C18"]));
+}
 
 #[test]
 fn what_is_known_of_the_future_is_read() {
