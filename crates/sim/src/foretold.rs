@@ -113,14 +113,21 @@ impl Forecasts {
 fn rows(text: &str, malformed: &mut Malformed) -> Vec<Row> {
     let mut reader = records(text);
     let (mut columns, mut rows): (Option<[Option<usize>; 3]>, Vec<Row>) = (None, Vec::new());
+    let mut width = 0;
     for record in reader.records() {
         // Text that is UTF-8 in records of any length: nothing else can be wrong.
         let Ok(record) = record else { continue };
         let line = record.position().map_or(0, csv::Position::line);
         if let Some(columns) = columns {
+            // More than there are columns is a decimal comma, and would be read as another number.
+            if record.len() > width {
+                malformed.add(line, format!("expected {width} fields, one for each column, found {}", record.len()));
+                continue;
+            }
             rows.extend(row(&record, columns, line, malformed));
             continue;
         }
+        width = record.len();
         let place = |name: &str| record.iter().position(|column| column.eq_ignore_ascii_case(name));
         columns = Some(["made_seconds", "t_seconds", "rate"].map(place));
         if let Some([_, None, _] | [_, _, None]) = columns {
@@ -274,6 +281,10 @@ mod tests {
         let rows = "expected at least two rows of different t_seconds, which tell how long a step is";
         assert_eq!(problems(""), format!("line 1: {rows}"));
         assert_eq!(problems("t_seconds,rate\n0,1\n"), format!("line 3: {rows}"));
+        assert_eq!(
+            problems("t_seconds,rate\n0,1,5\n30,2\n60,3\n"),
+            "line 2: expected 2 fields, one for each column, found 3"
+        );
         assert!(problems("t_seconds,rate\n0,-1\n").ends_with("found `-1`"), "nothing of rows that were not read");
     }
 }

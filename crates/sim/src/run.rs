@@ -10,7 +10,7 @@ use std::sync::Arc;
 use trimtab_core::forecast::AHEAD;
 use trimtab_core::invariant::{self, Breach};
 use trimtab_core::policy::Bounds;
-use trimtab_core::snapshot::{Absence, Fleet, Reading, Snapshot};
+use trimtab_core::snapshot::{Absence, Fleet, Foretold, Reading, Snapshot};
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Decision, Policy, State, Verb, backfill, decide};
 
@@ -37,7 +37,7 @@ pub struct Scenario {
     pub bounds: Bounds,
     /// What a controller gets to see.
     pub sight: Sight,
-    /// An error that is put on the forecasts of policies that are driven by one.
+    /// An error that is put on the forecasts of policies that are driven by one, and on those that somebody else made.
     pub forecast_error: ForecastError,
     /// What somebody else forecast of it, for who takes part with that.
     pub foretold: Arc<Forecasts>,
@@ -250,7 +250,7 @@ pub fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, sce
         capacity: Reading::Missing(Absence::NotConfigured),
         latency: seen.latency,
         utilization: seen.utilization,
-        foretold: scenario.foretold.at(at, FORESEEN),
+        foretold: foretold(at, scenario),
         protected: BTreeMap::new(),
         fleet: Fleet {
             desired: Replicas(replicas),
@@ -261,6 +261,15 @@ pub fn snapshot(at: Timestamp, seen: Seen, service: &Service, replicas: u32, sce
             rolling_out: false,
         },
     }
+}
+
+/// What somebody else forecast, with the error that is put on it: the same for all that is shown within an interval.
+fn foretold(at: Timestamp, scenario: &Scenario) -> Vec<Foretold> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and saturates")]
+    let interval = (at.since(Timestamp(0)).get() / INTERVAL.get()) as usize;
+    let wrong = |rate: RequestsPerSecond| scenario.forecast_error.on(rate.get(), scenario.law.seed, interval);
+    let shown = scenario.foretold.at(at, FORESEEN).into_iter();
+    shown.map(|it| Foretold { rate: RequestsPerSecond::new(wrong(it.rate)).unwrap_or_default(), ..it }).collect()
 }
 
 /// The size that a limit of `most` replicas within any half-minute lets through on the way from one to the other; `moves` are the changes
@@ -309,6 +318,19 @@ mod tests {
         let of = |seed| keda(&Scenario { sight, ..Scenario::benchmark(seed) }, &workload);
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
+    }
+
+    #[test]
+    fn what_somebody_else_forecast_is_as_wrong_as_is_asked_for() {
+        let forecasts = Forecasts::read(b"t_seconds,rate\n0,100\n30,200\n60,400\n").unwrap();
+        let rates = |forecast_error: ForecastError| {
+            let scenario = Scenario { foretold: Arc::new(forecasts.clone()), forecast_error, ..Scenario::benchmark(1) };
+            foretold(Timestamp(0), &scenario).into_iter().map(|it| it.rate.get()).collect::<Vec<_>>()
+        };
+        let (right, high) = (rates(ForecastError::NONE), rates(ForecastError { bias: 0.5, noise: 0.0 }));
+        assert!(right.len() > 1, "{right:?}");
+        assert_eq!(high, right.iter().map(|rate| 1.5 * rate).collect::<Vec<_>>());
+        assert_ne!(rates(ForecastError { bias: 0.0, noise: 0.3 }), right);
     }
 
     #[test]

@@ -269,7 +269,7 @@ fn rows(text: &str, malformed: &mut Malformed) -> (Vec<Row>, bool) {
         let first = columns.is_none();
         let columns = columns.get_or_insert_with(|| Columns::of(&record, line, malformed));
         if !(first && columns.is_header) {
-            rows.extend(row(&record, (columns.seconds, columns.rate), line, &mut last, malformed));
+            rows.extend(row(&record, columns, line, &mut last, malformed));
         }
     }
     (rows, columns.is_some_and(|columns| columns.named))
@@ -279,6 +279,8 @@ fn rows(text: &str, malformed: &mut Malformed) -> (Vec<Row>, bool) {
 struct Columns {
     seconds: usize,
     rate: usize,
+    /// How many there are.
+    width: usize,
     /// Whether the record names any.
     is_header: bool,
     /// Whether they are named as expected.
@@ -290,33 +292,35 @@ impl Columns {
     fn of(record: &csv::StringRecord, line: u64, malformed: &mut Malformed) -> Self {
         let position = |name: &str| record.iter().position(|column| column.eq_ignore_ascii_case(name));
         if let (Some(seconds), Some(rate)) = (position("t_seconds"), position("rate")) {
-            return Self { seconds, rate, is_header: true, named: true };
+            return Self { seconds, rate, width: record.len(), is_header: true, named: true };
         }
         let found = record.iter().collect::<Vec<_>>().join(",");
         let is_header = record.iter().any(|field| field.parse::<f64>().is_err());
         malformed.add(line, format!("expected a line with the column names t_seconds,rate, found `{}`", short(&found)));
-        Self { seconds: 0, rate: 1, is_header, named: false }
+        Self { seconds: 0, rate: 1, width: record.len().max(2), is_header, named: false }
     }
 }
 
 /// One row; none where it stands before an earlier time.
 fn row(
     record: &csv::StringRecord,
-    (seconds, rate): (usize, usize),
+    &Columns { seconds, rate, width, .. }: &Columns,
     line: u64,
     last: &mut Option<f64>,
     malformed: &mut Malformed,
 ) -> Option<Row> {
-    let fields = seconds.max(rate) + 1;
-    if record.len() < fields {
-        malformed.add(line, format!("expected at least {fields} fields, found {}", record.len()));
+    // More than there are columns is a decimal comma, and would be read as another number.
+    let whole = record.len() == width;
+    if !whole {
+        malformed.add(line, format!("expected {width} fields, one for each column, found {}", record.len()));
     }
     let time = record.get(seconds).map(|field| (field, field.parse().ok().filter(|at: &f64| at.is_finite())));
-    if let Some((field, None)) = time.filter(|_| record.len() >= fields) {
+    if let Some((field, None)) = time.filter(|_| whole) {
         malformed.add(line, format!("expected t_seconds to be a number of seconds, found `{}`", short(field)));
     }
     let measured =
         record.get(rate).map(|field| (field, field.parse().ok().filter(|rate: &f64| (0.0..=ABSURD).contains(rate))));
+    let measured = measured.filter(|_| whole);
     if let Some((field, None)) = measured {
         let found = short(field);
         malformed.add(line, format!("expected a rate of 0 to {ABSURD} requests a second, found `{found}`"));
@@ -459,7 +463,7 @@ mod tests {
             "line 4: expected a rate of 0 to 10000000 requests a second, found `-1`\n\
              line 5: expected a rate of 0 to 10000000 requests a second, found `x`\n\
              line 6: expected t_seconds above 60, found 50: sort the rows, one for each time\n\
-             line 7: expected at least 2 fields, found 1\n\
+             line 7: expected 2 fields, one for each column, found 1\n\
              line 8: expected a rate of 0 to 10000000 requests a second, found `1e8`\n\
              line 9: expected a rate of 0 to 10000000 requests a second, found `NaN`\n\
              line 10: expected t_seconds to be a number of seconds, found `soon`"
@@ -493,9 +497,13 @@ mod tests {
              line 3: expected a rate of 0 to 10000000 requests a second, found `-2`"
         );
         assert_eq!(
+            problems("t_seconds,rate\n0,10,5\n30,11,0\n"),
+            "line 2: expected 2 fields, one for each column, found 3\nline 3: expected 2 fields, one for each column, found 3"
+        );
+        assert_eq!(
             problems("t_seconds;rate\n0;1\n"),
             "line 1: expected a line with the column names t_seconds,rate, found `t_seconds;rate`\n\
-             line 2: expected at least 2 fields, found 1"
+             line 2: expected 2 fields, one for each column, found 1"
         );
     }
 

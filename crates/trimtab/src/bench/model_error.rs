@@ -49,7 +49,8 @@ pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> a
         all.push(runs);
     }
     files.write("model-error.csv", &runs_csv(&all))?;
-    Ok(format!("{}\n", trimmed(&table)))
+    let note = "Forecasts that are off or scatter are those of rivals: trimtab's own come of what it sees.";
+    Ok(format!("{}\n\n{note}\n", trimmed(&table)))
 }
 
 fn differences(base: &Scenario) -> Vec<Difference> {

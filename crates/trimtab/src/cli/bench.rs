@@ -161,7 +161,7 @@ pub struct Sight {
     /// Share of looks at which demand reads as zero
     #[arg(long, global = true, value_name = "SHARE", default_value = "0", value_parser = share)]
     pub zeros: Ratio,
-    /// Every forecast of a rival is off by this: 0.1 is a tenth too much
+    /// Every forecast of a rival, and one of --forecast, is off by this: 0.1 is a tenth too much
     #[arg(
         long,
         global = true,
@@ -171,7 +171,7 @@ pub struct Sight {
         value_parser = forecast_bias
     )]
     pub forecast_bias: f64,
-    /// Every forecast of a rival scatters by this, relative to it
+    /// Every forecast of a rival, and one of --forecast, scatters by this, relative to it
     #[arg(long, global = true, value_name = "RELATIVE", default_value_t = 0.0, value_parser = forecast_noise)]
     pub forecast_noise: f64,
 }
