@@ -6,6 +6,7 @@ use crate::run::{self, Look, Scenario};
 use crate::service::INTERVAL;
 use crate::workload::Workload;
 use trimtab_core::forecast::Forecast;
+use trimtab_core::policy::Method;
 use trimtab_core::{Policy, State, decide};
 
 /// Whose forecasts drive a policy.
@@ -59,7 +60,8 @@ impl Forecaster {
     /// One whose forecasts are those that trimtab would decide by, from the same looks.
     #[must_use]
     pub fn trimtab(workload: &Workload, scenario: &Scenario) -> Self {
-        let policy = contest::policy(scenario);
+        // The forecast is the same whatever is made of it, and of the gate's size there is little to reckon.
+        let policy = Policy { method: Method::Gate, ..contest::policy(scenario) };
         let state = run::begun(&policy, workload);
         Self { trimtab: Some(Box::new(Beside { policy, state, forecast: None })), ..Self::new(workload) }
     }

@@ -57,6 +57,9 @@ pub(super) fn scenarios(command: &Bench) -> anyhow::Result<Vec<Scenario>> {
             service.slo
         ));
     }
+    if !command.policies.is_empty() && !matches!(command.view, None | Some(View::Table)) {
+        problems.push("--policies is of the table: the other views have their own".to_owned());
+    }
     if is_surge(command) {
         problems.extend(surge::refused(command));
     } else if command.demand.trace.is_none() {

@@ -33,10 +33,11 @@ const SEED: u64 = 1;
 pub(super) fn view(command: &Bench, scenarios: &[Scenario], files: &mut Files) -> anyhow::Result<String> {
     let courses = courses(&command.demand)?;
     let seeds = seeds(command, 5);
-    let progress = progress(courses.len() * everybody().len() * scenarios.len(), seeds)?;
+    let entrants = if command.policies.is_empty() { everybody() } else { chosen(&command.policies) };
+    let progress = progress(courses.len() * entrants.len() * scenarios.len(), seeds)?;
     let (mut text, mut all) = (String::new(), Vec::new());
     for scenario in scenarios {
-        let runs = Runs::hold(&courses, everybody(), seeds, scenario, &progress);
+        let runs = Runs::hold(&courses, entrants.clone(), seeds, scenario, &progress);
         if scenarios.len() > 1 {
             let _ = writeln!(text, "Start-up {}\n", shown(scenario.law.startup.median()));
         }
@@ -76,6 +77,13 @@ fn everybody() -> Vec<Named> {
     let published = own.map(driven(Driver::Published, "published"));
     let trimtabs = DRIVEN.iter().map(driven(Driver::Trimtab, "trimtab's"));
     by_default(&Contender::EVERYBODY).into_iter().chain(published).chain(trimtabs).collect()
+}
+
+/// trimtab, and those that were asked for, in the order of all.
+fn chosen(policies: &[Contender]) -> Vec<Named> {
+    let all = Contender::EVERYBODY.into_iter();
+    let some: Vec<Contender> = all.filter(|it| *it == Contender::Trimtab || policies.contains(it)).collect();
+    by_default(&some)
 }
 
 /// Whether it is as its author made it.
@@ -140,7 +148,12 @@ fn tables(runs: &Runs) -> String {
             each.add_row(std::iter::once("  as published".to_owned()).chain(published.iter().map(cell)));
         }
     }
-    format!("{}\n\n{}\n\n{}\n\n", trimmed(&means), trimmed(&each), trimmed(&one_forecaster(runs)))
+    let driven = if runs.entrants.iter().all(is_plain) {
+        String::new()
+    } else {
+        format!("{}\n\n", trimmed(&one_forecaster(runs)))
+    };
+    format!("{}\n\n{}\n\n{driven}", trimmed(&means), trimmed(&each))
 }
 
 /// The first entrant against another.

@@ -73,6 +73,21 @@ fn a_row_stands_for_each_run_and_for_each_interval() {
 }
 
 #[test]
+fn those_that_were_asked_for_take_part_and_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = trace(directory.path());
+    let arguments = ["--trace", &trace, "--seeds", "1", "--out", "none"];
+    let text = bench(&command(&[&arguments[..], &["--policies", "keda,gate-cheapest"]].concat())).unwrap().text;
+    let names: Vec<&str> =
+        text.lines().skip(1).take(4).map(|line| line.get(1..15).unwrap_or_default().trim()).collect();
+    assert_eq!(names, ["trimtab", "gate, cheapest", "KEDA", ""]);
+    let elsewhere = bench(&command(&[&["churn"], &arguments[..], &["--policies", "keda"]].concat()));
+    assert!(elsewhere.unwrap_err().to_string().contains("--policies is of the table"));
+    let unknown = Cli::try_parse_from(["trimtab", "bench", "--policies", "hpa"]).unwrap_err().to_string();
+    assert!(unknown.contains("cpu-hpa, keda") && unknown.contains("gate-fewest-misses"), "{unknown}");
+}
+
+#[test]
 fn nothing_is_written_where_nothing_is_wanted() {
     let directory = tempfile::tempdir().unwrap();
     let printed = bench(&command(&["churn", "--trace", &trace(directory.path()), "--seeds", "1", "--out", "none"]));

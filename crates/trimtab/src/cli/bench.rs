@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 use trimtab_core::unit::{Ratio, RequestsPerSecond};
+use trimtab_sim::contest::Contender;
 use trimtab_sim::law::{Balancing, Needs};
 
 /// `trimtab bench`.
@@ -16,6 +17,9 @@ pub struct Bench {
     /// Seeds of requests: every policy serves the same ones; 5, where a view does not say otherwise
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub seeds: Option<u64>,
+    /// Of the table: only these beside trimtab, each as its author made it, such as gate,static-floor,cpu-hpa,keda
+    #[arg(long, global = true, value_name = "NAMES", value_delimiter = ',', value_parser = contender)]
+    pub policies: Vec<Contender>,
     /// Directory for CSV and figures; `none` writes none
     #[arg(long, global = true, value_name = "DIRECTORY", default_value = "runs")]
     pub out: PathBuf,
@@ -205,6 +209,15 @@ fn ramp(text: &str) -> Result<Ramp, String> {
             most.map(|most| Ramp(Some(most))).ok_or_else(|| "expected a number of at least 1, or none".into())
         }
     }
+}
+
+/// By its name in tables, in small letters and with dashes.
+fn contender(text: &str) -> Result<Contender, String> {
+    let name = |it: &Contender| it.name().to_lowercase().replace(", ", "-").replace(' ', "-");
+    Contender::EVERYBODY.into_iter().find(|it| name(it) == text).ok_or_else(|| {
+        let names: Vec<String> = Contender::EVERYBODY.iter().map(name).collect();
+        format!("expected some of {}", names.join(", "))
+    })
 }
 
 fn tick(text: &str) -> Result<Duration, String> {
