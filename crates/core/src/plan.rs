@@ -21,7 +21,7 @@
 use crate::forecast::{Forecast, Outlook};
 use crate::gate;
 use crate::policy::{Method, Objective, Part, Policy};
-use crate::queue::Curve;
+use crate::queue::{Curve, Stand};
 use crate::unit::{Erlangs, Ratio, Replicas, RequestsPerSecond, Seconds};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,8 @@ const SLOTS: usize = 3;
 const SIZES: u32 = 48;
 /// And the one that is, where the even steps leave it over.
 const PLACES: usize = SIZES as usize + 1;
+/// And those that help may bring each of them to.
+const STANDS: usize = PLACES + HELP as usize;
 /// Standard errors above and below the mean that are looked at, with their probabilities: a normal distribution in steps of a half.
 const NODES: [(f64, f64); 11] = [
     (-2.5, 0.0092),
@@ -346,12 +348,16 @@ impl Weighing<'_> {
 
     /// What the windows ahead cost with each size.
     fn risks(&self) -> Table {
-        let reach = self.reach;
+        let (reach, used) = (self.reach, self.sizes.count + HELP as usize);
+        let first = self.curve.of(self.sizes.get(Place(0)));
+        let stands: [Stand; STANDS] =
+            std::array::from_fn(|place| if place < used { self.curve.of(self.sizes.get(Place(place))) } else { first });
         std::array::from_fn(|index| {
             let mut costs: Costs = [0.0; PLACES];
             if let Some(outlook) = self.outset.forecast.windows.get(index).filter(|_| index < reach) {
-                for (place, cost) in costs.iter_mut().enumerate().take(self.sizes.count) {
-                    *cost = self.risk_in(self.sizes.get(Place(place)), outlook);
+                let helped = stands.windows(1 + HELP as usize);
+                for (cost, stands) in costs.iter_mut().zip(helped).take(self.sizes.count) {
+                    *cost = self.risk_in(stands, outlook);
                 }
             }
             costs
@@ -368,19 +374,20 @@ impl Weighing<'_> {
     /// The same for any size.
     fn risk_of(&self, size: Replicas, span: std::ops::Range<Seconds>) -> f64 {
         let windows = &self.outset.forecast.windows;
+        let stands = self.helped(size);
         self.windows_within(span)
-            .map(|(index, share)| share * windows.get(index).map_or(0.0, |outlook| self.risk_in(size, outlook)))
+            .map(|(index, share)| share * windows.get(index).map_or(0.0, |outlook| self.risk_in(&stands, outlook)))
             .sum()
     }
 
     /// The same without help: what is expected if the size stays.
     fn risk_within(&self, size: Replicas, span: std::ops::Range<Seconds>) -> f64 {
         let windows = &self.outset.forecast.windows;
-        let price = self.price.get();
+        let (price, stand) = (self.price.get(), self.curve.of(size));
         self.windows_within(span)
             .map(|(index, share)| {
-                let missed = |demand| price * self.curve.missed(size, demand, Ratio::ONE).get();
-                share * windows.get(index).map_or(0.0, |outlook| self.expected(size, outlook, missed))
+                let missed = |demand| price * stand.missed(demand, Ratio::ONE).get();
+                share * windows.get(index).map_or(0.0, |outlook| self.expected(stand, outlook, missed))
             })
             .sum()
     }
@@ -397,22 +404,30 @@ impl Weighing<'_> {
         })
     }
 
+    /// A size, and those that help may bring it to.
+    fn helped(&self, size: Replicas) -> [Stand; 1 + HELP as usize] {
+        let step = self.sizes.step;
+        let helps: [u32; 1 + HELP as usize] = [0, 1, 2, 3, HELP];
+        helps.map(|help| self.curve.of(size.plus(help * step)))
+    }
+
     /// What a window costs with a size: the price of missing it, or of the help that prevents that.
-    fn risk_in(&self, size: Replicas, outlook: &Outlook) -> f64 {
+    fn risk_in(&self, stands: &[Stand], outlook: &Outlook) -> f64 {
+        let Some((stand, larger)) = stands.split_first() else { return 0.0 };
         let (price, share) = (self.price.get(), Ratio::clamped(self.share(outlook.lasts)));
         let helped = SOONEST.max(self.outset.every * RECOURSE) + self.outset.startup;
         let alone = self.share(helped.min(outlook.lasts));
         let rest = share.get() - alone;
-        self.expected(size, outlook, |demand| {
-            let mut least = price * self.curve.missed(size, demand, share).get();
+        self.expected(*stand, outlook, |demand| {
+            let mut least = price * stand.missed(demand, share).get();
             // Not even certain help would pay.
             if self.lacks(Part::Help) || rest <= 0.0 || least <= f64::from(self.sizes.step) * (rest + UP) {
                 return least;
             }
-            let kept = 1.0 - self.curve.missed(size, demand, Ratio::clamped(alone)).get();
-            for help in 1..=HELP {
+            let kept = 1.0 - stand.missed(demand, Ratio::clamped(alone)).get();
+            for (help, helped) in (1_u32..).zip(larger) {
                 let more = help * self.sizes.step;
-                let missed = self.curve.missed(size.plus(more), demand, Ratio::clamped(rest)).get();
+                let missed = helped.missed(demand, Ratio::clamped(rest)).get();
                 let cost = price * (1.0 - kept * (1.0 - missed)) + f64::from(more) * (rest + UP);
                 if cost >= least {
                     break;
@@ -424,7 +439,7 @@ impl Weighing<'_> {
     }
 
     /// The mean of a cost over the demand that a window may have.
-    fn expected(&self, size: Replicas, outlook: &Outlook, cost: impl Fn(RequestsPerSecond) -> f64) -> f64 {
+    fn expected(&self, stand: Stand, outlook: &Outlook, cost: impl Fn(RequestsPerSecond) -> f64) -> f64 {
         let around = |mean: f64| -> f64 {
             let node = |(errors, weight): &(f64, f64)| {
                 weight * cost(RequestsPerSecond::clamped(mean + errors * outlook.error.get()))
@@ -440,7 +455,7 @@ impl Weighing<'_> {
         if hazard > 0.0 {
             let jumps = self.outset.forecast.jumps.iter().filter(|jump| **jump > Ratio::ZERO);
             let share = Ratio::clamped(self.share(outlook.lasts));
-            let missed = |jump: &Ratio| self.curve.missed(size, outlook.mean * (Ratio::ONE + *jump), share).get();
+            let missed = |jump: &Ratio| stand.missed(outlook.mean * (Ratio::ONE + *jump), share).get();
             let (sum, count) = jumps.fold((0.0, 0.0), |(sum, count), jump| (sum + missed(jump), count + 1.0));
             if count > 0.0 {
                 expected = (1.0 - hazard) * expected + hazard * self.price.get() * sum / count;

@@ -110,19 +110,16 @@ impl Curve {
     /// Share of windows that miss, when `replicas` meet `demand` for that `share` of the window.
     #[must_use]
     pub fn missed(&self, replicas: Replicas, demand: RequestsPerSecond, share: Ratio) -> Ratio {
-        if share <= Ratio::ZERO {
-            return Ratio::ZERO;
-        }
+        self.of(replicas).missed(demand, share)
+    }
+
+    /// The curve of so many replicas: a plan asks each size for its misses at many demands.
+    #[must_use]
+    pub fn of(&self, replicas: Replicas) -> Stand {
         let count = f64::from(replicas.0);
         let groups = if self.sharing >= Ratio::ONE { 1.0 } else { libm::pow(count, 1.0 - self.sharing.get()) };
-        let x = (count * self.per_replica.get() - demand.get()) * self.limit.get();
-        if groups < NEARLY_ONE {
-            return of_one_queue(Odds(x - self.shift), share);
-        }
-        let x = x / groups - self.shift;
-        let steepness = 0.95 * libm::pow(groups, 0.75);
-        let centre = 4.6 - 1.25 / groups;
-        Ratio::clamped(logistic(Odds(-steepness * (x - centre))) * share.get().min(1.0))
+        let steepness = if groups < NEARLY_ONE { 0.0 } else { 0.95 * libm::pow(groups, 0.75) };
+        Stand { serves: count * self.per_replica.get(), limit: self.limit.get(), groups, steepness, shift: self.shift }
     }
 
     /// The 99th percentile that `replicas` have at `demand` in the steady state, up to twenty times the limit.
@@ -135,6 +132,35 @@ impl Curve {
         let waits = Ratio::clamped(libm::pow(busy, (2.0 * (count / groups + 1.0)).sqrt() - 1.0));
         let late = |t: f64| tail(self.per_replica, spare, waits, Seconds::clamped(t)).get() > LATE;
         Seconds::clamped(bisect(0.0..LONGEST * self.limit.get(), late))
+    }
+}
+
+/// So many replicas: what of their curve does not depend on demand.
+#[derive(Clone, Copy, Debug)]
+pub struct Stand {
+    /// Requests a second, at full use.
+    serves: f64,
+    /// Seconds.
+    limit: f64,
+    groups: f64,
+    steepness: f64,
+    shift: f64,
+}
+
+impl Stand {
+    /// Share of windows that miss, when it meets `demand` for that `share` of the window.
+    #[must_use]
+    pub fn missed(&self, demand: RequestsPerSecond, share: Ratio) -> Ratio {
+        if share <= Ratio::ZERO {
+            return Ratio::ZERO;
+        }
+        let x = (self.serves - demand.get()) * self.limit;
+        if self.groups < NEARLY_ONE {
+            return of_one_queue(Odds(x - self.shift), share);
+        }
+        let x = x / self.groups - self.shift;
+        let centre = 4.6 - 1.25 / self.groups;
+        Ratio::clamped(logistic(Odds(-self.steepness * (x - centre))) * share.get().min(1.0))
     }
 }
 

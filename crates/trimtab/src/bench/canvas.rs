@@ -101,10 +101,21 @@ impl Canvas {
     }
 
     pub(super) fn path(&mut self, points: impl IntoIterator<Item = (f64, f64)>, colour: &str, width: f64) {
-        let mut course = String::new();
+        let mut corners: Vec<(String, String)> = Vec::new();
         for (x, y) in points {
-            let _ = write!(course, "{}{x:.1},{y:.1}", if course.is_empty() { "" } else { " " });
+            let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
+            // On a level stretch its two ends say all.
+            if let [.., (_, before), (last, level)] = corners.as_mut_slice()
+                && *before == y
+                && *level == y
+            {
+                *last = x;
+                continue;
+            }
+            corners.push((x, y));
         }
+        let corners: Vec<String> = corners.into_iter().map(|(x, y)| format!("{x},{y}")).collect();
+        let course = corners.join(" ");
         self.add(format_args!(
             r#"<polyline points="{course}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"/>"#
         ));
@@ -216,6 +227,14 @@ mod tests {
         let ticks = axis.ticks(5.0);
         assert!(ticks.contains(&0.0) && ticks.contains(&0.2), "{ticks:?}");
         assert!(ticks.windows(2).all(|pair| axis.place(pair[1]) - axis.place(pair[0]) >= 34.0), "{ticks:?}");
+    }
+
+    #[test]
+    fn of_a_level_stretch_the_ends_are_drawn() {
+        let mut canvas = Canvas::new(10.0, 10.0);
+        let points = [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (3.0, 1.0), (3.0, 5.0), (4.0, 6.0), (5.0, 6.0)];
+        canvas.path(points, colour::INK, 1.0);
+        assert!(canvas.svg().contains(r#"points="0.0,1.0 3.0,1.0 3.0,5.0 4.0,6.0 5.0,6.0""#), "{}", canvas.svg());
     }
 
     #[test]

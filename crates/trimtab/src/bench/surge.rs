@@ -485,6 +485,14 @@ fn figure(base: &Scenario, boots: &[Seconds], courses: &[&Course]) -> Canvas {
             colour::SOFT,
             1.2,
         );
+        let promised = format!("{} ms promised", 1000.0 * base.law.target.get());
+        canvas.sized(
+            (1174.0, latency.place(base.law.target.get()) - 5.0),
+            Anchor::End,
+            (11.0, false),
+            colour::SOFT,
+            &promised,
+        );
         let needed = (0..ENDS).map(|second| (since(second), ready.place(demand(second) / base.law.capacity.get())));
         canvas.path(needed.map(|(at, y)| (left.place(at), y)), colour::SOFT, 1.2);
         for (who, course) in Who::ALL.iter().zip(of_boot).rev() {
