@@ -7,6 +7,7 @@ use crate::cluster::{Audited, Cluster, until};
 use crate::install::{Install, OWN, cli};
 use crate::world::{World, policy_map};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -20,6 +21,8 @@ use tokio::time::Instant;
 const LABEL: &str = "trimtab.dev/epoch";
 /// Workloads.
 const NUMBER: usize = 12;
+/// So many of them, the last ones, have an autoscaler, which is claimed instead of the workload and gets a floor.
+const FLOORS: usize = 4;
 /// The promise.
 const LONGEST_GAP: Duration = Duration::from_secs(95);
 
@@ -30,10 +33,19 @@ fn workload(number: usize) -> String {
 /// Deployments of no pods that can run, so that many cost nothing; each is decided by a query that moves.
 async fn deploy(world: &World, number: usize) {
     let mut policy = String::from("workloads:\n");
-    for name in (0..number).map(workload) {
+    for (position, name) in (0..number).map(workload).enumerate() {
+        let mode = if position + FLOORS >= number { "floor" } else { "own" };
+        if mode == "floor" {
+            let mut autoscaler: serde_json::Value =
+                serde_json::from_str(&crate::beside::hpa(&name, &name)).expect("it is JSON");
+            *autoscaler.pointer_mut("/metadata").expect("metadata") =
+                json!({"name": name, "labels": {"trimtab.dev/mode": mode}});
+            world.apply(&autoscaler.to_string()).await;
+        }
+        let labels = if mode == "own" { json!({"trimtab.dev/mode": mode}) } else { json!({}) };
         let object = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": name, "labels": {"trimtab.dev/mode": "own"}},
+            "metadata": {"name": name, "labels": labels},
             "spec": {
                 "replicas": 4, "selector": {"matchLabels": {"app": name}},
                 "template": {
@@ -50,26 +62,32 @@ async fn deploy(world: &World, number: usize) {
         // The bounds alone move it: there is something to write whenever they change.
         write!(
             policy,
-            "- target: {namespace}/deployment/{name}\n  replicas: {{min: 5, max: 8}}\n  demand: {{query: 'vector(1)', counted_at: proxy}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: own\n"
+            "- target: {namespace}/deployment/{name}\n  replicas: {{min: 5, max: 8}}\n  demand: {{query: 'vector(1)', counted_at: proxy}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: {mode}\n"
         )
         .expect("a string takes it");
     }
     world.apply(&policy_map(&policy)).await;
 }
 
-/// Who claims each workload: the agent, and its number.
+/// Who claims each workload, itself or its autoscaler: the agent, and its number.
 async fn claims(client: &Client, namespace: &str) -> Claims {
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let Ok(all) = api.list(&ListParams::default()).await else { return BTreeMap::new() };
-    let claim = |deployment: &Deployment| {
-        let label = deployment.labels().get(LABEL)?;
-        let mut parts = label.split('.');
-        let number = parts.next()?.parse().ok()?;
-        let agent = parts.next()?.to_owned();
-        // An invitation is no claim.
-        parts.next().map(|_| (agent, number))
+    let workloads: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), namespace);
+    let all = ListParams::default();
+    let (Ok(workloads), Ok(autoscalers)) = (workloads.list(&all).await, autoscalers.list(&all).await) else {
+        return BTreeMap::new();
     };
-    all.iter().filter_map(|deployment| Some((deployment.name_any(), claim(deployment)?))).collect()
+    let metadata = workloads.items.into_iter().map(|one| one.metadata);
+    let metadata = metadata.chain(autoscalers.items.into_iter().map(|one| one.metadata));
+    metadata.filter_map(|metadata| Some((metadata.name.clone()?, claim(metadata.labels?.get(LABEL)?)?))).collect()
+}
+
+fn claim(label: &str) -> Option<(String, u64)> {
+    let mut parts = label.split('.');
+    let number = parts.next()?.parse().ok()?;
+    let agent = parts.next()?.to_owned();
+    // An invitation is no claim.
+    parts.next().map(|_| (agent, number))
 }
 
 fn agent_of(pod: &Pod) -> String {
@@ -170,18 +188,32 @@ async fn busiest(world: &World) -> (String, Pod) {
     (agent, pod)
 }
 
-/// Changes the size of every workload, as somebody else would: it is to be written again once nobody stands back.
+/// Brings every workload and every autoscaler back from its export, as it was before trimtab wrote to it: it is to be written again.
+/// Anew, so that nobody stands back for who set the size.
 async fn touch(world: &World) {
-    let api: Api<Deployment> = Api::namespaced(world.cluster.client.clone(), world.namespace());
+    let client = &world.cluster.client;
+    anew::<HorizontalPodAutoscaler>(Api::namespaced(client.clone(), world.namespace()), &|one| {
+        one.spec.as_mut().expect("a spec").min_replicas = Some(2);
+        one.status = None;
+    })
+    .await;
+    anew::<Deployment>(Api::namespaced(client.clone(), world.namespace()), &|one| {
+        one.spec.as_mut().expect("a spec").replicas = Some(4);
+        one.status = None;
+    })
+    .await;
+}
+
+async fn anew<K>(api: Api<K>, change: &dyn Fn(&mut K))
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+{
     let listed = api.list(&ListParams::default()).await.expect("they can be listed");
     for name in listed.iter().map(ResourceExt::name_any) {
-        // Anew, so that nobody stands back for who set the size.
         let mut anew = api.get(&name).await.expect("it is there");
         api.delete(&name, &DeleteParams::default()).await.expect("an administrator may");
-        anew.metadata =
-            serde_json::from_value(json!({"name": name, "labels": anew.metadata.labels})).expect("metadata");
-        anew.spec.as_mut().expect("a spec").replicas = Some(4);
-        anew.status = None;
+        *anew.meta_mut() = serde_json::from_value(json!({"name": name, "labels": anew.labels()})).expect("metadata");
+        change(&mut anew);
         until("it is created anew from its export", 30, async || api.create(&PostParams::default(), &anew).await.ok())
             .await;
     }

@@ -217,8 +217,11 @@ impl Audited {
     /// The size that a JSON Patch sets.
     pub(crate) fn size(&self) -> Option<u64> {
         let operations = self.request_object.as_array()?.iter();
-        let mut sets = operations.filter(|operation| operation.pointer("/op") == Some(&"replace".into()));
-        sets.find(|set| set.pointer("/path") == Some(&"/spec/replicas".into()))?.pointer("/value")?.as_u64()
+        let sizes = [("replace", "/spec/replicas"), ("add", "/spec/minReplicas")];
+        let is = |operation: &&serde_json::Value, key: &str, value: &str| operation.pointer(key) == Some(&value.into());
+        let mut sets =
+            operations.filter(|one| sizes.iter().any(|(op, path)| is(one, "/op", op) && is(one, "/path", path)));
+        sets.next()?.pointer("/value")?.as_u64()
     }
 
     /// What a JSON Patch does (or tests) at `path`.

@@ -4,6 +4,7 @@ use crate::cluster::{Audited, Cluster, throughout, until};
 use crate::world::{Agent, World, policy_map, repository};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -210,6 +211,51 @@ async fn a_stolen_token_can_set_replicas_within_steps_where_invited_and_nothing_
     }
 }
 
+#[tokio::test]
+async fn a_stolen_token_can_raise_floors_where_invited_and_nothing_else() {
+    let Some(cluster) = Cluster::find("a stolen token and floors").await else { return };
+    let _install = Install::apply(&cluster, OWN).await;
+    let scope = cluster.namespace("e2e-attack-floor").await;
+    for (name, label) in [("invited", "floor"), ("uninvited", "shadow")] {
+        let mut hpa: serde_json::Value = serde_json::from_str(&crate::beside::hpa(name, name)).expect("it is JSON");
+        hpa["metadata"]["labels"] = json!({"trimtab.dev/mode": label, "app": "x"});
+        hpa["metadata"]["annotations"] = json!({"theirs": "1"});
+        cluster.apply(&scope.name, &hpa.to_string()).await;
+    }
+    let stolen: Api<HorizontalPodAutoscaler> = Api::namespaced(as_trimtab(&cluster).await, &scope.name);
+    let attempt = async |name: &str, patch: serde_json::Value| {
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        !refused(&stolen.patch(name, &params, &Patch::Merge(patch)).await)
+    };
+    until("the admission policies are in force", 60, async || {
+        (!attempt("invited", json!({"spec": {"maxReplicas": 99}})).await).then_some(())
+    })
+    .await;
+    let note = |note: serde_json::Value| json!({"trimtab.dev/floor": note});
+    let mut allowed = Vec::new();
+    for (name, patch) in [
+        ("invited", json!({"spec": {"maxReplicas": 99}})),
+        ("invited", json!({"spec": {"metrics": []}})),
+        ("invited", json!({"spec": {"behavior": {"scaleDown": {"selectPolicy": "Disabled"}}}})),
+        ("invited", json!({"spec": {"scaleTargetRef": {"name": "other"}}})),
+        ("invited", json!({"metadata": {"labels": {"app": "y"}}})),
+        ("invited", json!({"metadata": {"annotations": {"theirs": "2"}}})),
+        ("invited", json!({"metadata": {"annotations": {"theirs": null}}})),
+        ("invited", json!({"metadata": {"finalizers": ["example.com/x"]}})),
+        ("uninvited", json!({"spec": {"minReplicas": 5}})),
+        ("uninvited", json!({"metadata": {"annotations": note("x".into())}})),
+        ("uninvited", json!({"metadata": {"labels": {"trimtab.dev/mode": "floor"}}, "spec": {"minReplicas": 5}})),
+    ] {
+        if attempt(name, patch.clone()).await {
+            allowed.push(format!("{name}: {patch}"));
+        }
+    }
+    assert!(allowed.is_empty(), "allowed: {allowed:#?}");
+    assert!(stolen.delete("invited", &DeleteParams::default()).await.is_err());
+    let raise = json!({"spec": {"minReplicas": 5}, "metadata": {"annotations": note("{}".into())}});
+    assert!(attempt("invited", raise).await, "a floor can be raised where invited");
+}
+
 /// What is not a patch of an invited workload.
 async fn other_attacks(thief: &Client, namespace: &str, allowed: &mut Vec<String>) {
     let mut check = |what: &str, refused: bool| {
@@ -344,11 +390,13 @@ fn try_cli(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
 
 /// What trimtab may do, and what must be said where it may not. `get` on deployments and `patch` on events are not among them:
 /// only a lost answer and a repeated Event need them.
-const PERMISSIONS: [(&str, &str, &str, &str); 13] = [
+const PERMISSIONS: [(&str, &str, &str, &str); 15] = [
     ("", "pods", "list", "not allowed to list and watch pods"),
     ("", "pods", "watch", "not allowed to list and watch pods"),
     ("", "configmaps", "list", "not allowed to list and watch configmaps"),
     ("", "configmaps", "watch", "not allowed to list and watch configmaps"),
+    ("autoscaling", "horizontalpodautoscalers", "list", "not allowed to list and watch horizontalpodautoscalers"),
+    ("autoscaling", "horizontalpodautoscalers", "watch", "not allowed to list and watch horizontalpodautoscalers"),
     ("apps", "deployments", "list", "not allowed to list and watch deployments"),
     ("apps", "deployments", "watch", "not allowed to list and watch deployments"),
     ("apps", "deployments", "patch", "cannot patch resource"),

@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "a test that cannot run says by name what it needs")]
 
+mod beside;
+mod beside_doc;
 mod claims;
 mod cluster;
 mod custom;

@@ -1,6 +1,7 @@
 //! What a scenario is made of: the reference service in pods, a load on it, and a trimtab that watches both.
 
 use crate::cluster::{Cluster, Scope, binary, until};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -89,6 +90,33 @@ impl World {
     pub(crate) async fn start_service_with_cpu(&self, replicas: u32, flags: &[&str], cpu: &str) {
         self.deploy_service(replicas, flags, cpu).await;
         self.until_ready(replicas, 60).await;
+    }
+
+    /// One more of it under another name, on which there is no load.
+    pub(crate) async fn start_also(&self, name: &str) {
+        self.apply(&service(1, &[], "10m").replace("web", name)).await;
+        let what = format!("{name} is ready");
+        until(&what, 60, async || (self.cluster.replicas(self.namespace(), name).await.1 == 1).then_some(())).await;
+    }
+
+    /// Takes a label away.
+    pub(crate) fn unlabel(&self, kind: &str, label: &str) {
+        let status = Command::new("kubectl")
+            .args(["-n", self.namespace(), "label", kind, "web", &format!("{label}-")])
+            .env("KUBECONFIG", &self.cluster.kubeconfig)
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "kubectl label {kind} {label}-");
+    }
+
+    /// Deletes an object, as a human does.
+    pub(crate) fn delete(&self, kind: &str, name: &str) {
+        let status = Command::new("kubectl")
+            .args(["-n", self.namespace(), "delete", kind, name])
+            .env("KUBECONFIG", &self.cluster.kubeconfig)
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "kubectl delete {kind} {name}");
     }
 
     /// The same, ready or not.
@@ -196,6 +224,11 @@ impl World {
         self.trimtab_again()
     }
 
+    /// A trimtab that watches this namespace with no policy of ours.
+    pub(crate) fn trimtab_without_policy(&self) -> Agent {
+        self.trimtab_again()
+    }
+
     /// The same, with the files that are there.
     pub(crate) fn trimtab_again(&self) -> Agent {
         Agent::start(&self.cluster, self.namespace(), self.directory.path(), &self.cluster.kubeconfig)
@@ -255,17 +288,17 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// A trimtab that watches `namespace` by `policy.yaml` in `directory`, with the rights of `kubeconfig`; it writes its journal
+    /// A trimtab that watches `namespace` by `policy.yaml` in `directory`, where there is one, with the rights of `kubeconfig`; it writes its journal
     /// and its log there too.
     pub(crate) fn start(cluster: &Cluster, namespace: &str, directory: &Path, kubeconfig: &Path) -> Self {
         let listen = format!("127.0.0.1:{}", port());
         let log = File::options().create(true).append(true).open(directory.join("trimtab.log")).expect("a file");
+        let policy = Some(directory.join("policy.yaml")).filter(|file| file.exists());
         let process = Process::start(
             Command::new(binary("trimtab"))
                 .args(["run", "--prometheus-url", &cluster.prometheus, "--listen", &listen])
                 .args(["--namespace", namespace, "--lease-namespace", namespace])
-                .arg("--policy")
-                .arg(directory.join("policy.yaml"))
+                .args(policy.iter().flat_map(|file| [OsStr::new("--policy"), file.as_os_str()]))
                 .arg("--journal")
                 .arg(directory.join("journal.db"))
                 .env("KUBECONFIG", kubeconfig)

@@ -7,19 +7,22 @@
 //! unknown, and an unknown outcome is read back. Nothing is ever queued: a refused decision is dropped, and the next one starts
 //! from what is there then.
 
+use crate::autoscalers;
 use crate::config::Target;
+use crate::floor::ANNOTATION;
 use crate::owner;
 use crate::view::Scalable;
 use crate::watch::MODE_LABEL;
 use crate::words::{self, chain};
-use crate::world::{Claim, Order};
+use crate::world::{Claim, Order, Raise};
 use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, Patch as Operations, PatchOperation, ReplaceOperation, TestOperation};
+use json_patch::{AddOperation, Patch as Operations, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use trimtab_claim::answer::{self, Meaning, Refused};
+use trimtab_claim::claim::Label;
 use trimtab_claim::epoch::{Epoch, LABEL};
 use trimtab_claim::guard::{self, Test};
 use trimtab_claim::lease::DEADLINE;
@@ -88,6 +91,14 @@ fn test(tokens: &[&str], value: serde_json::Value) -> PatchOperation {
     PatchOperation::Test(TestOperation { path: pointer(tokens), value })
 }
 
+fn add(tokens: &[&str], value: serde_json::Value) -> PatchOperation {
+    PatchOperation::Add(AddOperation { path: pointer(tokens), value })
+}
+
+fn remove(tokens: &[&str]) -> PatchOperation {
+    PatchOperation::Remove(RemoveOperation { path: pointer(tokens) })
+}
+
 /// What must hold in the API server, as JSON Patch says it.
 fn fence(tests: Vec<Test>) -> Vec<PatchOperation> {
     let as_patch = |guard: Test| match guard {
@@ -117,6 +128,65 @@ fn refusal(error: &kube::Error) -> (Meaning, String) {
     (answer::meaning(Refused { code: status.code, message: &status.message, causes }), status.message.clone())
 }
 
+/// Sets the least size of another autoscaler, and what is kept on it, if it still is as it was seen, ours, and its owner still asks for a
+/// floor. Handing it back asks for no label: that is the owner's own value.
+pub(crate) async fn raise(client: &Client, raise: &Raise) -> Written {
+    let Raise { source, object, .. } = raise;
+    let resource = autoscalers::resource(source.kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &source.namespace, &resource);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Json::<()>(raising(raise));
+    let outcome = match tokio::time::timeout(DEADLINE.duration(), api.patch(&source.name, &params, &patch)).await {
+        Ok(Ok(_)) => Outcome::Committed,
+        // What became of it is seen on the object: its least size and what is kept there are one.
+        Ok(Err(error)) => classify(&error).map_or_else(|| Outcome::Unknown(chain(&error)), Outcome::Refused),
+        Err(_) => Outcome::Unknown(no_answer()),
+    };
+    let size = |min: Option<u32>| Replicas(min.unwrap_or(1));
+    Written {
+        outcome,
+        at: raise.at,
+        from: size(object.min),
+        to: size(raise.min),
+        uid: object.uid.clone(),
+        seen: i64::from(object.min.unwrap_or(0)),
+        generation: None,
+    }
+}
+
+/// The patch of a floor. Where there is no generation to test, the least size that it was decided on is tested, and what is kept, which
+/// is another after every write; before the first there is nothing kept, and nothing at all may have changed.
+pub(crate) fn raising(raise: &Raise) -> Operations {
+    let Raise { source, object, kept, min, epoch, .. } = raise;
+    let (field, _) = autoscalers::fields(source.kind);
+    let notes = ["metadata", "annotations", ANNOTATION];
+    let seen = object.seen();
+    let mut tests = epoch.as_ref().map_or_else(|| guard::alone(&seen), |epoch| guard::of_write(&seen, epoch));
+    if seen.generation.is_none() && object.kept.is_none() {
+        tests.push(Test::Version(seen.version.clone()));
+    }
+    let mut operations = fence(tests);
+    operations.extend(object.min.map(|min| test(&["spec", field], min.into())));
+    operations.extend(object.kept.clone().map(|kept| test(&notes, kept.into())));
+    match min {
+        Some(min) => operations.push(add(&["spec", field], (*min).into())),
+        None if object.min.is_some() => operations.push(remove(&["spec", field])),
+        None => {}
+    }
+    if let Some(kept) = kept {
+        operations.push(test(&["metadata", "labels", MODE_LABEL], "floor".into()));
+        if !object.annotated {
+            operations.push(add(&["metadata", "annotations"], serde_json::json!({})));
+        }
+        operations.push(add(&notes, kept.text().into()));
+    } else {
+        operations.push(remove(&notes));
+        // Nobody's any more.
+        operations.extend((seen.label != Label::Absent).then(|| remove(&["metadata", "labels", LABEL])));
+    }
+    Operations(operations)
+}
+
 /// What kind of refusal an error is; `None` where the write may have been done all the same.
 fn classify(error: &kube::Error) -> Option<Refusal> {
     let (meaning, message) = refusal(error);
@@ -134,15 +204,16 @@ fn classify(error: &kube::Error) -> Option<Refusal> {
 /// Writes an epoch into the label of an object, if it still is as it was seen. Returns why it was not done, or that nobody knows: the
 /// watch shows what became of it.
 pub(crate) async fn claim(client: &Client, claim: &Claim) -> Option<(Meaning, String)> {
-    let Claim { resource, target, object, epoch } = claim;
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, resource);
+    let Claim { resource, site, seen, labelled, epoch } = claim;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), site.namespace(), resource);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    let mut operations = fence(guard::of_claim(&owner::seen(object)));
-    // There is a map of labels: without the one that lets us write, nothing is claimed.
-    let path = pointer(&["metadata", "labels", LABEL]);
-    operations.push(PatchOperation::Add(AddOperation { path, value: epoch.to_string().into() }));
+    let mut operations = fence(guard::of_claim(seen));
+    if !labelled {
+        operations.push(add(&["metadata", "labels"], serde_json::json!({})));
+    }
+    operations.push(add(&["metadata", "labels", LABEL], epoch.to_string().into()));
     let patch = Patch::Json::<()>(Operations(operations));
-    match tokio::time::timeout(DEADLINE.duration(), api.patch(&target.name, &params, &patch)).await {
+    match tokio::time::timeout(DEADLINE.duration(), api.patch(site.name(), &params, &patch)).await {
         Ok(Ok(_)) => None,
         Ok(Err(error)) => Some(refusal(&error)),
         Err(_) => Some((Meaning::Unknown, no_answer())),
@@ -185,25 +256,55 @@ pub async fn announce(
     reason: &str,
     note: String,
 ) -> Option<String> {
-    let reference = ObjectReference {
+    let reference = reference(resource, (&target.namespace, &target.name), &object.uid);
+    publish(recorder, &reference, kind, reason, note).await
+}
+
+/// The same on the autoscaler whose floor it is.
+pub(crate) async fn announce_floor(
+    recorder: &Recorder,
+    raise: &Raise,
+    kind: EventType,
+    reason: &str,
+    note: String,
+) -> Option<String> {
+    let Raise { source, object, .. } = raise;
+    let resource = autoscalers::resource(source.kind);
+    let reference = reference(&resource, (&source.namespace, &source.name), &object.uid);
+    publish(recorder, &reference, kind, reason, note).await
+}
+
+fn reference(resource: &ApiResource, (namespace, name): (&str, &str), uid: &str) -> ObjectReference {
+    ObjectReference {
         api_version: Some(resource.api_version.clone()),
         kind: Some(resource.kind.clone()),
-        namespace: Some(target.namespace.clone()),
-        name: Some(target.name.clone()),
-        uid: Some(object.uid.clone()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(name.to_owned()),
+        uid: Some(uid.to_owned()),
         ..ObjectReference::default()
-    };
+    }
+}
+
+async fn publish(
+    recorder: &Recorder,
+    reference: &ObjectReference,
+    kind: EventType,
+    reason: &str,
+    note: String,
+) -> Option<String> {
+    let namespace = reference.namespace.as_deref().unwrap_or_default();
+    let name = reference.name.as_deref().unwrap_or_default();
     // The API server refuses a note of more than 1 KiB.
     let note: String = note.chars().take(1_000).collect();
     let event = Event { type_: kind, reason: reason.into(), note: Some(note), action: "Scale".into(), secondary: None };
-    match tokio::time::timeout(DEADLINE.duration(), recorder.publish(&event, &reference)).await {
+    match tokio::time::timeout(DEADLINE.duration(), recorder.publish(&event, reference)).await {
         Ok(Ok(())) => None,
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => Some(format!(
             "not allowed to write Events in namespace {}: grant create and patch on events.events.k8s.io to trimtab's service account ({})",
-            target.namespace, status.message
+            namespace, status.message
         )),
-        Ok(Err(error)) => Some(format!("failed to write an Event on {target}: {}", words::api(&error))),
-        Err(_) => Some(format!("writing an Event on {target} took longer than 5 s")),
+        Ok(Err(error)) => Some(format!("failed to write an Event on {namespace}/{name}: {}", words::api(&error))),
+        Err(_) => Some(format!("writing an Event on {namespace}/{name} took longer than 5 s")),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Starting and ending an agent: the clients, the sources, the endpoints, and the loop between them.
 
+use crate::autoscalers;
 use crate::boot::BootClock;
-use crate::cli;
+use crate::cli::{self, Autoscalers};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::import;
 use crate::inbox::{Event, Inbox};
 use crate::lease::Candidate;
 use crate::metrics::{self, Counters};
@@ -131,7 +133,12 @@ fn clients(config: &Config) -> anyhow::Result<(Client, Client)> {
 fn start_watches(client: &Client, settings: &cli::Run, inbox: &Inbox) {
     for scope in scopes(settings) {
         tokio::spawn(watch::pods(client.clone(), scope.clone(), inbox.clone()));
-        tokio::spawn(watch::policies(client.clone(), scope, inbox.clone()));
+        tokio::spawn(watch::policies(client.clone(), scope.clone(), inbox.clone()));
+        if settings.autoscalers == Autoscalers::Shadow {
+            for kind in [import::Kind::Hpa, import::Kind::ScaledObject] {
+                tokio::spawn(autoscalers::follow(client.clone(), kind, scope.clone(), inbox.clone()));
+            }
+        }
     }
     if let Some(file) = settings.policy.clone() {
         tokio::spawn(policies::follow_file(file, inbox.clone()));

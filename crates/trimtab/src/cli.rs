@@ -2,7 +2,7 @@
 
 use crate::config::{Mode, Target};
 use crate::hpa::Autoscaler;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -77,6 +77,14 @@ pub enum Command {
     Hpa(Hpa),
     /// Print the policy that a `HorizontalPodAutoscaler` or `ScaledObject` amounts to, and what of it cannot be carried over
     Import(Import),
+    /// Compare what happened with what trimtab would have done on the same demand, from its journal
+    Compare(Compare),
+    /// The same from the history that Prometheus holds, with nothing installed in the cluster
+    Backtest(Backtest),
+    /// Take the size of a workload over from its autoscaler, which is paused
+    Own(Own),
+    /// Give a workload back to its autoscaler as it was, and lower what a floor raised
+    Release(Own),
     /// Print the JSON Schema of policies
     Schema,
     /// Print completions for a shell, such as `trimtab completions bash > /etc/bash_completion.d/trimtab`
@@ -120,8 +128,11 @@ pub struct Run {
     #[arg(long, env = "TRIMTAB_POLICY", value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// Whether to write, for policies that do not say: `shadow` writes nothing; a policy's own mode comes first
-    #[arg(long, env = "TRIMTAB_MODE", value_name = "shadow|own", default_value = "shadow")]
+    #[arg(long, env = "TRIMTAB_MODE", value_name = "shadow|floor|own", default_value = "shadow")]
     pub mode: Mode,
+    /// What to do with `HorizontalPodAutoscaler`s and `ScaledObject`s whose target no policy names: `shadow` takes each for a policy
+    #[arg(long, env = "TRIMTAB_AUTOSCALERS", value_name = "shadow|ignore", default_value = "shadow")]
+    pub autoscalers: Autoscalers,
     /// Look only into these namespaces; repeatable, or separated by commas
     #[arg(long, env = "TRIMTAB_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespace: Vec<String>,
@@ -143,6 +154,15 @@ pub struct Run {
     /// Write the log as JSON lines
     #[arg(long, env = "TRIMTAB_LOG_JSON")]
     pub log_json: bool,
+}
+
+/// What is done with other autoscalers whose target no policy names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Autoscalers {
+    /// Each is taken for a policy, and decided in shadow.
+    Shadow,
+    /// They are not looked at.
+    Ignore,
 }
 
 /// Where `status` and `explain` find their answers.
@@ -232,6 +252,78 @@ pub struct Lint {
     pub schema: bool,
 }
 
+/// `trimtab compare`.
+#[derive(Args, Clone, Debug)]
+pub struct Compare {
+    /// The workload: namespace/name of a deployment, or namespace/kind/name; all where it is left out
+    #[arg(value_name = "WORKLOAD")]
+    pub target: Option<Target>,
+    /// How far back
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = days)]
+    pub since: Duration,
+    /// The journal that `trimtab run` writes
+    #[arg(long, value_name = "FILE", default_value = "trimtab-journal.db")]
+    pub journal: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Also write one HTML file with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// `trimtab backtest`.
+#[derive(Args, Clone, Debug)]
+pub struct Backtest {
+    /// The workload: namespace/name of a deployment, or namespace/kind/name
+    #[arg(value_name = "WORKLOAD")]
+    pub target: Target,
+    /// URL of a Prometheus-compatible server
+    #[arg(long, env = "TRIMTAB_PROMETHEUS_URL", value_name = "URL")]
+    pub prometheus_url: String,
+    /// File with the bearer token for Prometheus
+    #[arg(long, env = "TRIMTAB_PROMETHEUS_TOKEN_FILE", value_name = "FILE")]
+    pub prometheus_token_file: Option<PathBuf>,
+    /// How far back
+    #[arg(long, value_name = "DURATION", default_value = "14d", value_parser = days)]
+    pub since: Duration,
+    /// Between two moments
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub step: Duration,
+    /// From ordering a replica to its being ready; 30s is guessed where it is left out
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub startup: Option<Duration>,
+    /// The policy that it is played with; what its autoscaler amounts to where it is left out
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "context"])]
+    pub policy: Option<PathBuf>,
+    /// Read the autoscaler from these manifests instead of the cluster; repeatable
+    #[arg(long, value_name = "FILE", conflicts_with = "context")]
+    pub file: Vec<PathBuf>,
+    /// Context of the kubeconfig to use
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Also write one HTML file with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// `trimtab own` and `trimtab release`.
+#[derive(Args, Clone, Debug)]
+pub struct Own {
+    /// The workload: namespace/name of a deployment, or namespace/kind/name
+    #[arg(value_name = "WORKLOAD")]
+    pub target: Target,
+    /// Print what would be done, as commands, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Context of the kubeconfig to use
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
 /// `trimtab import`.
 #[derive(Args, Clone, Debug)]
 pub struct Import {
@@ -319,6 +411,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration =
         text.parse().map_err(|error| format!("expected a duration such as 500ms, 15s or 5m: {error}"))?;
     Duration::try_from(span).map_err(|_| "expected a duration of at least 0".to_owned())
+}
+
+/// A duration that may be days, which `jiff` leaves to calendars.
+fn days(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    let span = number.map_or_else(|| duration(text), |days| Ok(Duration::from_secs(u64::from(days) * 86_400)))?;
+    let longest = Duration::from_hours(400 * 24);
+    if span <= longest && !span.is_zero() { Ok(span) } else { Err("expected up to 400d, such as 7d or 12h".into()) }
 }
 
 /// Faster than that, Prometheus is asked for the same scrape again and again; slower, and a step in demand waits longer

@@ -10,7 +10,7 @@ use crate::sense;
 use crate::sources::Sources;
 use crate::watch;
 use crate::words;
-use crate::world::{Claim, Note, Order, Tasks, World};
+use crate::world::{Claim, Note, Order, Raise, Tasks, World};
 use kube::Client;
 use kube::api::ApiResource;
 use kube::runtime::events::{EventType, Recorder};
@@ -81,12 +81,30 @@ impl World for Cluster {
             // A semaphore that is never closed.
             let _turn = turns.acquire_owned().await;
             let refused = act::claim(&writer, &claim).await;
-            inbox.send(Event::Claimed { target: claim.target, refused }).await;
+            inbox.send(Event::Claimed { site: claim.site, refused }).await;
         });
     }
 
     fn write(&self, order: Order, under_way: &TaskTracker) {
         under_way.spawn(write(self.writer.clone(), self.events.clone(), self.inbox.clone(), order));
+    }
+
+    fn raise(&self, raise: Raise, under_way: &TaskTracker) {
+        let (writer, events, inbox) = (self.writer.clone(), self.events.clone(), self.inbox.clone());
+        under_way.spawn(async move {
+            let written = act::raise(&writer, &raise).await;
+            let said = match &written.outcome {
+                Outcome::Committed => Some((EventType::Normal, "Floor", raise.because.clone())),
+                Outcome::Refused(Refusal::Changed) => None,
+                Outcome::Refused(refusal) => Some((EventType::Warning, "FloorRefused", refusal.to_string())),
+                Outcome::Unknown(why) => Some((EventType::Warning, "FloorUnknown", why.clone())),
+            };
+            inbox.send(Event::Written { target: raise.target.clone(), written }).await;
+            if let Some((kind, reason, note)) = said {
+                let problem = act::announce_floor(&events, &raise, kind, reason, note).await;
+                inbox.send(Event::Trouble { what: EVENTS.into(), problem }).await;
+            }
+        });
     }
 
     fn say(&self, note: Note, under_way: &TaskTracker) {

@@ -89,6 +89,12 @@ fn written(workload: &Workload, considered: &Considered) -> String {
     match (&workload.writes, &considered.outcome) {
         (_, Some(outcome)) => outcome.to_string(),
         (Writes::Own, None) => "own".into(),
+        (Writes::Floor, None) => "floor: the least size of its autoscaler follows".into(),
+        (Writes::FloorNotOptedIn, None) => "not written: its autoscaler carries no label trimtab.dev/mode=floor".into(),
+        (Writes::NoFloor(why), None) => format!("not written: {why}"),
+        (Writes::Beside(other), None) => {
+            format!("not written: {other} scales it; trimtab own pauses that, or delete it")
+        }
         (Writes::NotRecorded, None) => "no write of it is recorded".into(),
         (Writes::Shadow, None) => "shadow: not written".into(),
         (Writes::NotOptedIn, None) => "not written: the workload carries no label trimtab.dev/mode=own".into(),

@@ -1,9 +1,11 @@
 //! Everything that can happen to the loop, in the order in which it happened.
 
 use crate::act::Written;
+use crate::autoscalers::Autoscaler;
 use crate::config::{Kind, Target};
+use crate::import;
 use crate::lease::Leased;
-use crate::owner::Member;
+use crate::owner::{Member, Site};
 use crate::sense::Round;
 use crate::view::{Change, Pod, PodName, Scalable, Scope};
 use kube::api::ApiResource;
@@ -41,6 +43,15 @@ pub enum Event {
         /// What it said: the map's data.
         change: Change<(String, String), BTreeMap<String, String>>,
     },
+    /// A watch on other autoscalers spoke.
+    Autoscaler {
+        /// Of which kind.
+        kind: import::Kind,
+        /// What it watches.
+        scope: Scope,
+        /// What it said.
+        change: Change<import::Source, Autoscaler>,
+    },
     /// The policy file is different.
     PolicyFile(Result<Vec<u8>, String>),
     /// A kind of target can be watched, or why not.
@@ -76,8 +87,8 @@ pub enum Event {
     Alone,
     /// A claim or hand-over ended. One that was done is shown by the watch.
     Claimed {
-        /// Of which workload.
-        target: Target,
+        /// Of which object.
+        site: Site,
         /// Why it was not done, where it was not or nobody knows; `Changed` where somebody else was quicker.
         refused: Option<(Meaning, String)>,
     },

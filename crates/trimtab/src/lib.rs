@@ -5,21 +5,25 @@
 
 pub mod act;
 pub mod agent;
+pub mod autoscalers;
 pub mod bench;
 pub mod boot;
 pub mod cli;
 pub mod clock;
 mod cluster;
 pub mod commands;
+pub mod compare;
 pub mod config;
 pub mod demo;
 pub mod drive;
 pub mod explain;
+pub mod floor;
 pub mod hpa;
 pub mod import;
 pub mod inbox;
 pub mod lease;
 pub mod metrics;
+pub mod own;
 pub mod owner;
 pub mod page;
 pub mod policies;

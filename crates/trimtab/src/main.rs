@@ -54,6 +54,10 @@ fn run(cli: Cli) -> anyhow::Result<Printed> {
         }
         Command::Hpa(command) => runtime.block_on(trimtab::hpa::hpa(&command)),
         Command::Import(command) => runtime.block_on(trimtab::import::import(&command)),
+        Command::Compare(command) => runtime.block_on(trimtab::compare::compare(&command)),
+        Command::Backtest(command) => runtime.block_on(trimtab::compare::backtest(&command)),
+        Command::Own(command) => runtime.block_on(trimtab::own::own(&command)),
+        Command::Release(command) => runtime.block_on(trimtab::own::release(&command)),
         Command::Schema => Ok(Printed { text: format!("{}\n", trimtab::config::schema()), code: 0 }),
     }
 }

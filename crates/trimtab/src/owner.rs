@@ -1,10 +1,11 @@
-//! Which workloads are this agent's: what the protocol of [`trimtab_claim`] needs to know, gathered from the watches and the Leases.
+//! Which objects are this agent's to write: what the protocol of [`trimtab_claim`] needs to know, gathered from the watches and the Leases.
 //!
 //! The loop asks `Ownership::next` after everything that it sees of a workload that it may write to, and `Ownership::held` before it
 //! writes. Nothing here waits or asks anybody; what is to be asked of the API server is returned, or left in [`Wanted`] for
 //! the task that looks at Leases.
 
 use crate::config::Target;
+use crate::import::Source;
 use crate::lease::{Leased, Wanted};
 use crate::view::{Change, Scalable, Shelf};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,9 @@ use trimtab_claim::{
     AgentId, Around, Boot, Cause, Epoch, Incarnation, Members, Memory, Seen, Span, Standing, Step, Tenure, Waiting,
     next,
 };
+
+/// A claim that was refused for another reason than that somebody was quicker is tried again after so long.
+const CLAIM_AGAIN: Span = Span::seconds(15);
 
 /// One agent as the agents' own Service lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +43,45 @@ pub struct Identity {
     pub name: String,
 }
 
-/// A workload that changed hands, as this agent knows it.
+/// An object that is written, and so is claimed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Site {
+    /// A workload, whose size is.
+    Workload(Target),
+    /// An autoscaler, whose least size is.
+    Autoscaler(Source),
+}
+
+impl std::fmt::Display for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Workload(target) => target.fmt(f),
+            Self::Autoscaler(source) => source.fmt(f),
+        }
+    }
+}
+
+impl Site {
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Workload(target) => &target.namespace,
+            Self::Autoscaler(source) => &source.namespace,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Workload(target) => &target.name,
+            Self::Autoscaler(source) => &source.name,
+        }
+    }
+}
+
+/// An object that changed hands, as this agent knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Claimed {
     pub(crate) epoch: Epoch,
@@ -56,7 +98,7 @@ pub(crate) struct Ask {
     pub(crate) cause: Cause,
 }
 
-/// Which workloads are whose.
+/// Which objects are whose.
 pub(crate) struct Ownership {
     me: Identity,
     tenure: Tenure,
@@ -66,7 +108,7 @@ pub(crate) struct Ownership {
     wards: BTreeSet<AgentId>,
     sights: BTreeMap<AgentId, Sight>,
     standings: BTreeMap<AgentId, Standing>,
-    workloads: BTreeMap<Target, Owned>,
+    sites: BTreeMap<Site, Owned>,
     leaving: bool,
     blind: bool,
     /// There is no other agent, and no Lease.
@@ -80,6 +122,8 @@ struct Owned {
     hosts: BTreeSet<Node>,
     /// The epoch that this agent asked for last, and why.
     asked: Option<(Epoch, Cause)>,
+    /// When a claim was last refused for another reason than that somebody was quicker.
+    refused: Option<Boot>,
 }
 
 impl Ownership {
@@ -92,7 +136,7 @@ impl Ownership {
             wards: BTreeSet::new(),
             sights: BTreeMap::new(),
             standings: BTreeMap::new(),
-            workloads: BTreeMap::new(),
+            sites: BTreeMap::new(),
             leaving: false,
             blind: false,
             alone: false,
@@ -144,7 +188,11 @@ impl Ownership {
 
     /// An agent that no Service lists, such as one on a laptop, knows of no other: it claims what nobody else has.
     fn count_members(&mut self) {
-        let listed = self.slices.values().flatten().map(|member| (member.agent.clone(), member.node.clone()));
+        let listed = self
+            .slices
+            .iter()
+            .flat_map(|(_, members)| members)
+            .map(|member| (member.agent.clone(), member.node.clone()));
         self.members = listed.collect();
         if self.members.agents().next().is_none() {
             self.members = [(self.me.agent.clone(), None)].into_iter().collect();
@@ -161,7 +209,7 @@ impl Ownership {
         if *agent == self.me.agent {
             return self.me.name.clone();
         }
-        let member = self.slices.values().flatten().find(|member| member.agent == *agent);
+        let member = self.slices.iter().flat_map(|(_, members)| members).find(|member| member.agent == *agent);
         member.map_or_else(|| agent.to_string(), |member| member.pod.clone())
     }
 
@@ -175,20 +223,22 @@ impl Ownership {
         self.leaving
     }
 
-    pub(crate) fn forget_others(&mut self, targets: impl Fn(&Target) -> bool) {
-        self.workloads.retain(|target, _| targets(target));
+    pub(crate) fn forget_others(&mut self, keeps: impl Fn(&Site) -> bool) {
+        self.sites.retain(|site, _| keeps(site));
     }
 
-    /// The watch shows this of a workload.
-    pub(crate) fn see(&mut self, target: &Target, object: &Scalable, now: Boot) {
-        self.workloads.entry(target.clone()).or_default().memory.see(&seen(object), now);
+    /// The watch shows this of an object.
+    pub(crate) fn see(&mut self, site: &Site, seen: &Seen, now: Boot) {
+        self.sites.entry(site.clone()).or_default().memory.see(seen, now);
     }
 
-    /// What is to be done about a workload that may be written to. What is returned is to be sent.
-    pub(crate) fn next(&mut self, target: &Target, object: &Scalable, hosts: BTreeSet<Node>, now: Boot) -> Option<Ask> {
-        let seen = seen(object);
-        let owned = self.workloads.entry(target.clone()).or_default();
+    /// What is to be done about an object that may be written. What is returned is to be sent.
+    pub(crate) fn next(&mut self, site: &Site, seen: &Seen, hosts: BTreeSet<Node>, now: Boot) -> Option<Ask> {
+        let owned = self.sites.entry(site.clone()).or_default();
         owned.hosts = hosts;
+        if owned.refused.is_some_and(|refused| now.since(refused) < CLAIM_AGAIN) {
+            return None;
+        }
         let term = self.tenure.term_at(now);
         let around = Around {
             me: &self.me.agent,
@@ -201,9 +251,9 @@ impl Ownership {
             blind: self.blind,
             now,
         };
-        match next(&mut owned.memory, &seen, &around) {
+        match next(&mut owned.memory, seen, &around) {
             Step::Claim(epoch, cause) | Step::HandOver(epoch, cause) => {
-                owned.memory.ask(epoch.clone(), term?, &seen);
+                owned.memory.ask(epoch.clone(), term?, seen);
                 owned.asked = Some((epoch.clone(), cause.clone()));
                 Some(Ask { epoch, cause })
             }
@@ -213,16 +263,17 @@ impl Ownership {
         }
     }
 
-    /// What was asked for was not done, or nobody knows.
-    pub(crate) fn give_up(&mut self, target: &Target) {
-        if let Some(owned) = self.workloads.get_mut(target) {
+    /// What was asked for was not done, or nobody knows. `refused` where asking again at once would be no use.
+    pub(crate) fn give_up(&mut self, site: &Site, refused: Option<Boot>) {
+        if let Some(owned) = self.sites.get_mut(site) {
             owned.memory.give_up();
+            owned.refused = refused;
         }
     }
 
-    /// The claim under which a workload may be written now.
-    pub(crate) fn held(&self, target: &Target, now: Boot) -> Option<&Epoch> {
-        self.workloads.get(target)?.memory.held_in(self.tenure.term_at(now))
+    /// The claim under which an object may be written now.
+    pub(crate) fn held(&self, site: &Site, now: Boot) -> Option<&Epoch> {
+        self.sites.get(site)?.memory.held_in(self.tenure.term_at(now))
     }
 
     /// Whether this agent may write at all.
@@ -231,30 +282,30 @@ impl Ownership {
     }
 
     /// Whom the label names.
-    pub(crate) fn owner(&self, target: &Target) -> Option<&AgentId> {
-        self.workloads.get(target)?.memory.label().epoch().map(|epoch| &epoch.agent)
+    pub(crate) fn owner(&self, site: &Site) -> Option<&AgentId> {
+        self.sites.get(site)?.memory.label().epoch().map(|epoch| &epoch.agent)
     }
 
     /// Who has it, since when, and why.
-    pub(crate) fn claimed(&self, target: &Target) -> Option<Claimed> {
-        let owned = self.workloads.get(target)?;
+    pub(crate) fn claimed(&self, site: &Site) -> Option<Claimed> {
+        let owned = self.sites.get(site)?;
         let epoch = owned.memory.label().epoch()?.clone();
         let cause = owned.asked.as_ref().filter(|(asked, _)| *asked == epoch).map(|(_, cause)| cause.clone());
         Some(Claimed { since: owned.memory.moved(), cause, epoch })
     }
 
-    /// Whether this agent is to read a workload's signals as often as it can: it has it, or would have it.
-    pub(crate) fn is_ours(&self, target: &Target, uid: &str, hosts: &BTreeSet<Node>) -> bool {
+    /// Whether an object is this agent's: it has it, or would have it.
+    pub(crate) fn is_ours(&self, site: &Site, uid: &str, hosts: &BTreeSet<Node>) -> bool {
         if self.alone {
             return true;
         }
         let preferred = || self.members.preferred(uid, hosts, None);
-        self.owner(target).or_else(preferred).is_none_or(|agent| *agent == self.me.agent)
+        self.owner(site).or_else(preferred).is_none_or(|agent| *agent == self.me.agent)
     }
 
-    /// How long a workload has been without a claim that could be written under, where that is longer than it may be.
-    pub(crate) fn unclaimed(&self, target: &Target, now: Boot) -> Option<Span> {
-        let memory = &self.workloads.get(target)?.memory;
+    /// How long an object has been without a claim that could be written under, where that is longer than it may be.
+    pub(crate) fn unclaimed(&self, site: &Site, now: Boot) -> Option<Span> {
+        let memory = &self.sites.get(site)?.memory;
         let claimed = matches!(memory.label(), Label::Epoch(Epoch { run: Some(_), .. }));
         let since = now.since(memory.moved());
         (!self.alone && !claimed && since > LONGEST_GAP).then_some(since)
@@ -264,14 +315,14 @@ impl Ownership {
     pub(crate) fn look_around(&mut self, blind: bool, now: Boot) {
         self.blind = blind;
         let me = &self.me.agent;
-        let named = self.workloads.values().filter_map(|owned| Some(&owned.memory.label().epoch()?.agent));
+        let named = self.sites.values().filter_map(|owned| Some(&owned.memory.label().epoch()?.agent));
         let strangers: BTreeSet<&AgentId> = named.filter(|agent| !self.members.contains(agent)).collect();
         let mut looks = self.wards.clone();
         looks.extend(strangers.into_iter().filter(|agent| self.looks_after(agent)).cloned());
         if blind {
             looks.extend(self.members.watchers(me).into_iter().cloned());
         }
-        for owned in self.workloads.values() {
+        for owned in self.sites.values() {
             let around = Around {
                 me,
                 run: self.me.run,
@@ -297,7 +348,7 @@ impl Ownership {
     }
 }
 
-/// An object, as the protocol looks at it.
+/// A workload, as the protocol looks at it.
 pub(crate) fn seen(object: &Scalable) -> Seen {
     Seen {
         uid: object.uid.as_str().into(),

@@ -4,9 +4,11 @@
 //! logged once, and reported until it is mended. Nothing here ends the process: a policy that could would take all agents
 //! down at once.
 
+use crate::autoscalers::Autoscaler;
 use crate::cli;
 use crate::commands::Printed;
 use crate::config::{self, Document, Target, Workload};
+use crate::import;
 use crate::inbox::{Event, Inbox};
 use crate::prometheus;
 use crate::view::{Change, Shelf};
@@ -29,6 +31,9 @@ pub struct Policies {
     loaded: config::Policies,
     file: Option<String>,
     maps: BTreeMap<Option<String>, Shelf<MapName, MapData>>,
+    /// What other autoscalers amount to: it counts where nobody wrote a policy.
+    imported: config::Policies,
+    autoscalers: BTreeMap<(import::Kind, Option<String>), Shelf<import::Source, Autoscaler>>,
     sources: Vec<String>,
     in_force: BTreeMap<Target, Arc<Workload>>,
     /// What is wrong with each document.
@@ -50,6 +55,8 @@ impl Policies {
             loaded: config::Policies::default(),
             file,
             maps: BTreeMap::new(),
+            imported: config::Policies::default(),
+            autoscalers: BTreeMap::new(),
             sources: sources.iter().map(ToString::to_string).collect(),
             in_force: BTreeMap::new(),
             documents: BTreeMap::new(),
@@ -61,6 +68,33 @@ impl Policies {
     #[must_use]
     pub fn workloads(&self) -> &BTreeMap<Target, Arc<Workload>> {
         &self.in_force
+    }
+
+    /// All other autoscalers that are seen.
+    pub fn autoscalers(&self) -> impl Iterator<Item = (&import::Source, &Autoscaler)> {
+        self.autoscalers.values().flat_map(Shelf::iter)
+    }
+
+    /// An autoscaler that is seen.
+    #[must_use]
+    pub fn autoscaler_named(&self, source: &import::Source) -> Option<&Autoscaler> {
+        let mut shelves = self.autoscalers.iter().filter(|((kind, _), _)| *kind == source.kind);
+        shelves.find_map(|(_, shelf)| shelf.get(source))
+    }
+
+    /// The other autoscalers of a workload.
+    pub fn autoscalers_of<'a>(
+        &'a self,
+        target: &'a Target,
+    ) -> impl Iterator<Item = (&'a import::Source, &'a Autoscaler)> + 'a {
+        self.autoscalers().filter(move |(_, autoscaler)| autoscaler.imported.target.as_ref() == Some(target))
+    }
+
+    /// The one other autoscaler of a workload; `None` also where there are several.
+    #[must_use]
+    pub fn autoscaler<'a>(&'a self, target: &'a Target) -> Option<(&'a import::Source, &'a Autoscaler)> {
+        let mut all = self.autoscalers_of(target);
+        all.next().filter(|_| all.next().is_none())
     }
 
     /// What is wrong now, by document.
@@ -98,6 +132,43 @@ impl Policies {
         self.settle();
     }
 
+    /// A watch on other autoscalers speaks. Says whether what is wanted may be another thing now.
+    pub fn apply_autoscaler(
+        &mut self,
+        kind: import::Kind,
+        scope: &Option<String>,
+        change: Change<import::Source, Autoscaler>,
+    ) -> bool {
+        let shelf = self.autoscalers.entry((kind, scope.clone())).or_insert_with(Shelf::new);
+        let mut changed = false;
+        for (source, before) in shelf.apply(change) {
+            let now = shelf.get(&source).map(|autoscaler| &autoscaler.imported);
+            if now == before.as_ref().map(|autoscaler| &autoscaler.imported) {
+                continue;
+            }
+            changed = true;
+            let name = source.to_string();
+            self.imported.remove(&name);
+            self.documents.remove(&name);
+            let Some(imported) = now else { continue };
+            // Written here, so that it has no problem; its expressions are somebody else's, and the server has the last word on them.
+            let problem = match &imported.policy {
+                Some(text) => {
+                    let document = Document { name: &name, namespace: Some(&source.namespace), text: text.as_bytes() };
+                    self.imported.apply(&document, &|_| Vec::new()).rejected
+                }
+                None => imported.problem(),
+            };
+            if let Some(problem) = problem {
+                self.documents.insert(name, problem);
+            }
+        }
+        if changed {
+            self.settle();
+        }
+        changed
+    }
+
     fn apply(&mut self, name: &str, namespace: Option<&str>, text: &[u8]) {
         let check = |promql: &str| prometheus::check(promql, None).iter().map(ToString::to_string).collect();
         let applied = self.loaded.apply(&Document { name, namespace, text }, &check);
@@ -114,7 +185,11 @@ impl Policies {
     fn settle(&mut self) {
         let mut problems = self.documents.clone();
         self.in_force.clear();
-        for (target, workload) in self.loaded.workloads() {
+        let written = self.loaded.workloads();
+        let (named, unclear) = (|target: &Target| written.contains_key(target), self.loaded.conflicts());
+        let imported = self.imported.workloads().iter();
+        let imported = imported.filter(|(target, _)| !named(target) && !unclear.contains_key(*target));
+        for (target, workload) in written.iter().chain(imported) {
             match &workload.queries.prometheus {
                 Some(source) if !self.sources.contains(source) => {
                     let known = if self.sources.is_empty() {
@@ -133,7 +208,8 @@ impl Policies {
                 }
             }
         }
-        let conflicts = self.loaded.conflicts().iter();
+        let twice = self.imported.conflicts().iter().filter(|(target, _)| !named(target));
+        let conflicts = self.loaded.conflicts().iter().chain(twice);
         problems.extend(conflicts.map(|(target, problem)| (target.to_string(), problem.clone())));
         for (document, problem) in &problems {
             if self.problems.get(document) != Some(problem) {
@@ -234,6 +310,66 @@ pub fn lint(files: &[(String, std::io::Result<Vec<u8>>)]) -> Printed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+    use serde_json::json;
+
+    fn policies() -> Policies {
+        let cli = cli::Cli::parse_from(["trimtab", "run", "--prometheus-url", "http://x", "--policy", "file"]);
+        let cli::Command::Run(settings) = cli.command else { panic!("it is run") };
+        Policies::new(&settings, &[])
+    }
+
+    fn is(policies: &mut Policies, name: &str, trigger: &serde_json::Value) -> import::Source {
+        let object = json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"namespace": "shop", "name": name},
+            "spec": {"scaleTargetRef": {"name": "web"}, "triggers": [trigger]},
+        });
+        let imported = import::of(&object, &[]).unwrap();
+        let source = imported.source.clone();
+        let object = crate::autoscalers::seen(import::Kind::ScaledObject, &object, 0);
+        let now = Autoscaler { imported, object };
+        policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Is(source.clone(), now));
+        source
+    }
+
+    fn prometheus_trigger() -> serde_json::Value {
+        json!({"type": "prometheus", "metadata": {"query": "sum(x)", "threshold": "5"}})
+    }
+
+    fn origins(policies: &Policies) -> Vec<String> {
+        policies.workloads().values().map(|workload| workload.origin.document.clone()).collect()
+    }
+
+    #[test]
+    fn an_autoscaler_counts_where_nobody_wrote_a_policy() {
+        let mut policies = policies();
+        let one = is(&mut policies, "one", &prometheus_trigger());
+        assert_eq!(origins(&policies), ["scaledobject shop/one"]);
+        let text = "workloads:\n- target: shop/web\n  replicas: { min: 1, max: 2 }\n  demand: { query: x }\n  capacity: { rate: 1 }\n  slo: none\n";
+        policies.apply_file(Ok(text.as_bytes().to_vec()));
+        assert_eq!(origins(&policies), ["file"]);
+        policies.apply_file(Ok(b"workloads: []".to_vec()));
+        assert_eq!(origins(&policies), ["scaledobject shop/one"]);
+        let two = is(&mut policies, "two", &prometheus_trigger());
+        assert!(policies.workloads().is_empty());
+        let said = policies.problems().get("shop/deployment/web").unwrap();
+        assert!(said.contains("scaledobject shop/one:") && said.contains("scaledobject shop/two:"), "{said}");
+        policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(one));
+        assert_eq!((origins(&policies), policies.problems().len()), (vec!["scaledobject shop/two".to_owned()], 0));
+        policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(two));
+        assert!(policies.workloads().is_empty() && policies.problems().is_empty());
+    }
+
+    #[test]
+    fn an_autoscaler_that_gives_no_policy_is_said() {
+        let mut policies = policies();
+        let source = is(&mut policies, "odd", &json!({"type": "external", "metadata": {}}));
+        assert!(policies.problems().get("scaledobject shop/odd").unwrap().contains("trigger 0 (external)"));
+        is(&mut policies, "odd", &prometheus_trigger());
+        assert_eq!((origins(&policies).len(), policies.problems().len()), (1, 0));
+        policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(source));
+        assert!(policies.workloads().is_empty());
+    }
 
     #[test]
     fn of_a_manifest_its_policies_are_checked_in_their_place() {

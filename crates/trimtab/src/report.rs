@@ -161,6 +161,14 @@ pub struct Considered {
 pub enum Writes {
     /// They are.
     Own,
+    /// The least size of the workload's own autoscaler is raised.
+    Floor,
+    /// Mode floor, and its autoscaler does not carry the label `trimtab.dev/mode=floor`.
+    FloorNotOptedIn,
+    /// Mode floor, and there is nothing whose least size could be raised: why, and the cure.
+    NoFloor(String),
+    /// Mode own, and this autoscaler scales the workload.
+    Beside(String),
     /// The policy says shadow.
     Shadow,
     /// The workload does not carry the label `trimtab.dev/mode=own`.
@@ -184,8 +192,11 @@ impl std::fmt::Display for Writes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Own => f.write_str("own"),
+            Self::Floor => f.write_str("floor"),
+            Self::NoFloor(_) => f.write_str("no floor"),
+            Self::Beside(_) => f.write_str("beside"),
             Self::Shadow => f.write_str("shadow"),
-            Self::NotOptedIn => f.write_str("not opted in"),
+            Self::NotOptedIn | Self::FloorNotOptedIn => f.write_str("not opted in"),
             Self::OtherAgent(_) => f.write_str("other agent"),
             Self::NotRecorded => f.write_str("not recorded"),
             Self::StandingDown(_) => f.write_str("standing down"),

@@ -9,16 +9,17 @@ use crate::boot::BootClock;
 use crate::clock::{self, Clock};
 use crate::config::{CountedAt, Kind, Mode, Target, Workload};
 use crate::explain;
+use crate::import::Source;
 use crate::inbox::Event;
 use crate::metrics::Counters;
-use crate::owner::{Ask, Claimed, Identity, Ownership};
+use crate::owner::{Identity, Ownership, Site};
 use crate::policies::Policies;
 use crate::record::Recorder;
 use crate::report::{self, Considered, Report, Sight, Sights, Writes};
 use crate::sense::{self, Round, Signal};
 use crate::track::{Past, Tracked};
 use crate::view::{Change, Scalable, View};
-use crate::world::{Claim, Note, Order, Tasks, World};
+use crate::world::{Note, Order, Tasks, World};
 use kube::api::ApiResource;
 use kube::runtime::events::EventType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,13 +29,14 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use trimtab_claim::answer::Meaning;
-use trimtab_claim::epoch::AgentId;
 use trimtab_core::invariant;
 use trimtab_core::snapshot::Snapshot;
 use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Verb, backfill, decide};
 use trimtab_journal::{Entry, Outcome, Record};
+
+mod claims;
+mod floors;
 
 /// Prometheus is asked for at most this share of the time: after a round that took long, the next one waits.
 const QUIET: u32 = 4;
@@ -49,8 +51,6 @@ const LAST_WRITES: Duration = Duration::from_secs(10);
 const HANDOVER: Duration = Duration::from_secs(8);
 /// After two periods without an answer from any Prometheus an agent says that it sees nothing, and lets others decide who do.
 const BLIND: Duration = FOLLOWING.saturating_mul(2);
-/// A claim that was refused for another reason than that somebody was quicker is tried again after so long.
-const CLAIM_AGAIN: Duration = Duration::from_secs(15);
 /// How long it then waits for the Lease to be released.
 const RELEASE: Duration = Duration::from_secs(10);
 
@@ -107,6 +107,8 @@ pub(crate) struct Loop {
     /// The writes that are under way, with their Events.
     writes: TaskTracker,
     troubles: BTreeMap<String, String>,
+    /// When floors were last handed back, by autoscaler.
+    handed_back: BTreeMap<Source, Timestamp>,
     /// When the next round begins; `None` while one is under way.
     next_round: Option<Instant>,
 }
@@ -128,6 +130,7 @@ impl Loop {
             next_following: Instant::now(),
             writes: TaskTracker::new(),
             troubles: BTreeMap::new(),
+            handed_back: BTreeMap::new(),
             next_round: Some(Instant::now()),
         }
     }
@@ -181,8 +184,8 @@ impl Loop {
     async fn hand_over(&mut self, events: &mut mpsc::Receiver<Event>) {
         self.ownership.leave();
         self.writes.reopen();
-        for target in self.tracked.keys().cloned().collect::<Vec<_>>() {
-            self.settle(&target);
+        for site in self.sites() {
+            self.settle(&site);
         }
         self.end_writes(events).await;
     }
@@ -194,13 +197,22 @@ impl Loop {
                 let shown = if let Change::Is(target, _) = &change { Some(target.clone()) } else { None };
                 self.view.apply_object(&kind, &scope, change);
                 if let Some(target) = shown.filter(|target| self.tracked.contains_key(target)) {
-                    self.see_claim(&target);
+                    self.see_claim(&Site::Workload(target));
                 }
             }
             Event::Pod { scope, change } => self.view.apply_pod(&scope, change),
             Event::PolicyMap { scope, change } => {
                 self.policies.apply_map(&scope, change);
                 self.follow_policies();
+            }
+            Event::Autoscaler { kind, scope, change } => {
+                let shown = if let Change::Is(source, _) = &change { Some(source.clone()) } else { None };
+                if self.policies.apply_autoscaler(kind, &scope, change) {
+                    self.follow_policies();
+                }
+                if let Some(source) = shown {
+                    self.see_claim(&Site::Autoscaler(source));
+                }
             }
             Event::PolicyFile(text) => {
                 self.policies.apply_file(text);
@@ -217,7 +229,7 @@ impl Loop {
             Event::Leased(leased) => self.ownership.learn(leased, self.parts.boot.now()),
             Event::Members(change) => self.ownership.apply_members(change),
             Event::Alone => self.ownership.be_alone(),
-            Event::Claimed { target, refused } => self.end_claim(&target, refused),
+            Event::Claimed { site, refused } => self.end_claim(&site, refused),
             Event::Trouble { what, problem } => self.note_trouble(what, problem),
             // A watch that was given up may have said something before.
             Event::Object { .. } | Event::Stop => {}
@@ -248,9 +260,9 @@ impl Loop {
             tracked.follow(&workload.queries.demand, workload.policy.objective.window);
         }
         self.follow_kinds();
-        let wanted = self.policies.workloads();
-        self.ownership.forget_others(|target| wanted.contains_key(target));
-        if self.membership.is_none() && wanted.values().any(|workload| self.mode(workload) == Mode::Own) {
+        self.forget_claims();
+        let writes = |workload: &Arc<Workload>| self.mode(workload) != Mode::Shadow;
+        if self.membership.is_none() && (self.has_floors() || self.policies.workloads().values().any(writes)) {
             let joined = self.parts.world.join(self.parts.turned.subscribe(), self.ownership.wanted());
             self.membership = Some(joined);
         }
@@ -310,7 +322,7 @@ impl Loop {
         }
         let workloads: Vec<Arc<Workload>> = self.policies.workloads().values().cloned().collect();
         let asked: Vec<Arc<Workload>> =
-            workloads.into_iter().filter(|workload| all || self.is_ours(&workload.target)).collect();
+            workloads.into_iter().filter(|workload| all || self.is_ours(workload)).collect();
         self.asked = asked.iter().map(|workload| workload.target.clone()).collect();
         self.parts.world.ask(asked);
     }
@@ -342,8 +354,10 @@ impl Loop {
         let mut entries = Vec::new();
         self.look_around(round);
         let workloads: Vec<Arc<Workload>> = self.policies.workloads().values().cloned().collect();
+        for site in self.sites() {
+            self.settle(&site);
+        }
         for workload in &workloads {
-            self.settle(&workload.target);
             if !self.asked.contains(&workload.target) {
                 continue;
             }
@@ -351,6 +365,7 @@ impl Loop {
             entries.extend(decided.map(|record| Entry::Decided(Box::new(record))));
         }
         self.record(entries);
+        self.hand_back_floors(at);
         // Not what a policy names: a tenant's policy for a kind that nobody may list must not take agents out of service.
         let ready = if self.view.has_pods() { Ok(()) } else { Err("pods have not been listed yet".to_owned()) };
         self.publish(at, ready);
@@ -467,6 +482,7 @@ impl Loop {
             self.parts.counters.broke(breach.name());
         }
         let writes = self.may_write(workload, decision.at);
+        let epoch = self.epoch(&Site::Workload(target.clone()));
         let Some(tracked) = self.tracked.get_mut(target) else { return };
         let before =
             tracked.last.as_ref().map(|last| (last.decision.verb, last.decision.to, last.decision.reason.code()));
@@ -483,97 +499,14 @@ impl Loop {
                 target: target.clone(),
                 object: object.clone(),
                 decision: decision.clone(),
-                epoch: self.ownership.held(target, self.parts.boot.now()).cloned(),
+                epoch,
             };
             self.parts.world.write(order, &self.writes);
         }
         tracked.last = Some(considered);
-    }
-
-    // === whose it is ===
-
-    /// The watch shows a workload: its label may name another agent now, or this one.
-    fn see_claim(&mut self, target: &Target) {
-        if let Some(object) = self.view.object(target) {
-            self.ownership.see(target, object, self.parts.boot.now());
+        if writes == Writes::Floor && breaches.is_empty() {
+            self.follow_floor(workload);
         }
-        self.settle(target);
-    }
-
-    /// Claims or hands over what is to be claimed or handed over. Only what may be written to is anybody's.
-    fn settle(&mut self, target: &Target) {
-        let Some(workload) = self.policies.workloads().get(target).cloned() else { return };
-        let Some(tracked) = self.tracked.get(target) else { return };
-        let hosts = self.view.hosts(target);
-        let (Some(object), true) = (self.view.object(target), self.view.knows(target)) else { return };
-        let resource = self.kinds.get(&target.kind).and_then(|known| known.resource.clone());
-        let (Some(resource), Some("own")) = (resource, object.mode_label.as_deref()) else { return };
-        let waits = tracked.writing || tracked.claim_again.is_some_and(|again| again > Instant::now());
-        if waits || self.membership.is_none() || self.ownership.is_alone() || self.mode(&workload) != Mode::Own {
-            return;
-        }
-        let asked = self.ownership.next(target, object, hosts, self.parts.boot.now());
-        if let Some(Ask { epoch, cause }) = asked {
-            let to = self.ownership.called(&epoch.agent);
-            tracing::info!(workload = %target, epoch = %epoch, agent = to, because = %cause, "claiming");
-            let claim = Claim { resource, target: target.clone(), object: object.clone(), epoch };
-            self.parts.world.claim(claim, &self.writes);
-        }
-    }
-
-    fn end_claim(&mut self, target: &Target, refused: Option<(Meaning, String)>) {
-        let what = format!("claiming {target}");
-        let Some((meaning, said)) = refused else { return self.note_trouble(what, None) };
-        self.ownership.give_up(target);
-        // Somebody was quicker, or it may have been done: the watch shows it.
-        if matches!(meaning, Meaning::Changed | Meaning::Gone) {
-            return;
-        }
-        if let Some(tracked) = self.tracked.get_mut(target) {
-            tracked.claim_again = Some(Instant::now() + CLAIM_AGAIN);
-        }
-        self.note_trouble(what, Some(said));
-    }
-
-    /// What the round says of this agent's own sight, and which workloads nobody has though somebody should.
-    fn look_around(&mut self, round: &Round) {
-        let (now, boot) = (Instant::now(), self.parts.boot.now());
-        let sees = round.troubles.values().any(Option::is_none) || round.troubles.is_empty();
-        self.blind = if sees { None } else { self.blind.or(Some(now)) };
-        let blind = self.blind.is_some_and(|since| now.duration_since(since) >= BLIND);
-        self.ownership.look_around(blind, boot);
-        for (target, workload) in self.policies.workloads().clone() {
-            let label = self.view.object(&target).and_then(|object| object.mode_label.as_deref());
-            let claimable = label == Some("own") && self.mode(&workload) == Mode::Own;
-            let unclaimed = self.ownership.unclaimed(&target, boot).filter(|_| claimable);
-            let problem =
-                unclaimed.map(|since| format!("no agent has claimed it for {since}, so its decisions are not written"));
-            self.note_trouble(format!("{target} (claim)"), problem);
-        }
-    }
-
-    /// Whether a workload's signals are to be read as often as they can be.
-    fn is_ours(&mut self, target: &Target) -> bool {
-        let hosts = self.view.hosts(target);
-        self.view.object(target).is_none_or(|object| self.ownership.is_ours(target, &object.uid, &hosts))
-    }
-
-    /// Who has a workload, for people to read.
-    fn claim_of(&self, target: &Target, at: Timestamp) -> Option<report::Claim> {
-        let Claimed { epoch, since, cause } = self.ownership.claimed(target)?;
-        let ago = self.parts.boot.now().since(since);
-        Some(report::Claim {
-            agent: self.ownership.called(&epoch.agent),
-            epoch: epoch.to_string(),
-            since: Timestamp(at.0.saturating_sub(i64::try_from(ago.0).unwrap_or(i64::MAX))),
-            why: cause.map(|cause| cause.to_string()),
-        })
-    }
-
-    /// The agent that has a workload, where it is another one.
-    fn other_agent(&self, target: &Target) -> Option<String> {
-        let owner: &AgentId = self.ownership.owner(target)?;
-        (owner != self.ownership.name()).then(|| self.ownership.called(owner))
     }
 
     // === writing ===
@@ -581,24 +514,36 @@ impl Loop {
     /// The actuator's door: the only place where it is asked whether a decision is carried out.
     fn may_write(&self, workload: &Workload, at: Timestamp) -> Writes {
         let Some(tracked) = self.tracked.get(&workload.target) else { return Writes::Shadow };
-        if self.mode(workload) != Mode::Own {
-            return Writes::Shadow;
+        let allowed = match self.mode(workload) {
+            Mode::Shadow => return Writes::Shadow,
+            Mode::Own => self.may_own(workload),
+            Mode::Floor => self.may_raise(workload),
+        };
+        if !matches!(allowed, Writes::Own | Writes::Floor) {
+            return allowed;
         }
-        let label = self.view.object(&workload.target).and_then(|object| object.mode_label.as_deref());
-        if label != Some("own") {
-            return Writes::NotOptedIn;
-        }
-        let held = self.ownership.held(&workload.target, self.parts.boot.now()).is_some();
-        if !held && !self.ownership.is_alone() {
-            return Writes::OtherAgent(self.other_agent(&workload.target));
+        if !self.may_touch(&self.site(workload)) {
+            return Writes::OtherAgent(self.other_agent(workload));
         }
         if let Some(until) = tracked.standing_down.filter(|until| *until > at) {
             return Writes::StandingDown(until);
         }
         match &tracked.blocked {
             Some(blocked) if blocked.until > at => Writes::Blocked { until: blocked.until, why: blocked.why.clone() },
-            _ => Writes::Own,
+            _ => allowed,
         }
+    }
+
+    /// Whether the owner of a workload lets its size be written, and nobody else writes it.
+    fn may_own(&self, workload: &Workload) -> Writes {
+        let label = self.view.object(&workload.target).and_then(|object| object.mode_label.as_deref());
+        if label != Some("own") {
+            return Writes::NotOptedIn;
+        }
+        let mut others = self.policies.autoscalers_of(&workload.target);
+        others
+            .find(|(_, other)| other.object.active)
+            .map_or(Writes::Own, |(source, _)| Writes::Beside(source.to_string()))
     }
 
     fn end_write(&mut self, target: &Target, written: Written) {
@@ -652,7 +597,7 @@ impl Loop {
                 signals: tracked.signals.clone(),
                 last: tracked.last.clone(),
                 changed: tracked.changed.clone(),
-                claim: self.claim_of(&workload.target, at),
+                claim: self.claim_of(workload, at),
             })
         });
         let report = Report {

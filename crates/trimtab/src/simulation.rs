@@ -11,7 +11,7 @@ use crate::boot::BootClock;
 use crate::config::Target;
 use crate::inbox::{Event, Inbox};
 use crate::lease::{Candidate, Keeper, Wanted};
-use crate::owner::{Ask, Identity, Member, Ownership};
+use crate::owner::{self, Ask, Identity, Member, Ownership, Site};
 use crate::view::{Change, Scalable, Shown};
 use crate::world::{Claim, Order};
 use kube::Client;
@@ -371,10 +371,12 @@ impl Agent {
         while let Ok(event) = self.events.try_recv() {
             match event {
                 Event::Leased(leased) => self.ownership.learn(leased, self.clock.now()),
-                Event::Claimed { target, refused } => {
-                    self.busy.remove(&target);
+                Event::Claimed { site, refused } => {
+                    if let Site::Workload(target) = &site {
+                        self.busy.remove(target);
+                    }
                     if refused.is_some() {
-                        self.ownership.give_up(&target);
+                        self.ownership.give_up(&site, None);
                     }
                 }
                 Event::Written { target, .. } => {
@@ -416,7 +418,7 @@ impl Agent {
             return;
         };
         let scalable = scalable(object, self.listing);
-        self.ownership.see(&target, &scalable, self.clock.now());
+        self.ownership.see(&Site::Workload(target.clone()), &owner::seen(&scalable), self.clock.now());
         self.view.insert(target, scalable);
     }
 
@@ -452,16 +454,17 @@ impl Agent {
         }
         let Some(object) = self.view.get(target).cloned() else { return };
         let (client, inbox, target) = (self.client.clone(), self.inbox.clone(), target.clone());
-        if let Some(Ask { epoch, .. }) = self.ownership.next(&target, &object, BTreeSet::new(), self.clock.now()) {
-            self.busy.insert(target.clone());
-            let claim = Claim { resource: resource(), target, object, epoch };
+        let (site, seen) = (Site::Workload(target.clone()), owner::seen(&object));
+        if let Some(Ask { epoch, .. }) = self.ownership.next(&site, &seen, BTreeSet::new(), self.clock.now()) {
+            self.busy.insert(target);
+            let claim = Claim { resource: resource(), site, seen, labelled: true, epoch };
             tokio::spawn(async move {
                 let refused = act::claim(&client, &claim).await;
-                inbox.send(Event::Claimed { target: claim.target, refused }).await;
+                inbox.send(Event::Claimed { site: claim.site, refused }).await;
             });
             return;
         }
-        let Some(epoch) = self.ownership.held(&target, self.clock.now()).cloned() else { return };
+        let Some(epoch) = self.ownership.held(&site, self.clock.now()).cloned() else { return };
         self.decided.insert(target.clone(), Instant::now());
         if object.replicas == size {
             return;

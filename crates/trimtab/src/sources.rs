@@ -10,6 +10,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// All sources: the first one, and the named ones.
 #[derive(Clone, Debug)]
@@ -78,6 +79,15 @@ struct Named {
 }
 
 impl Sources {
+    /// One server, for a command that asks it once.
+    pub fn one(url: &str, token_file: Option<PathBuf>, deadline: Duration) -> Result<Arc<Source>, SourcesError> {
+        let credentials = token_file.map_or(Credentials::None, Credentials::BearerFile);
+        let config = SourceConfig { credentials, deadline, ..SourceConfig::new(url.to_owned()) };
+        let problem = |problem| Problem::Source { name: "--prometheus-url".to_owned(), problem };
+        let source = Source::new(config).map_err(|all| SourcesError(all.into_iter().map(problem).collect()))?;
+        Ok(Arc::new(source))
+    }
+
     /// The sources that the command line and its file name. Sends nothing.
     ///
     /// # Errors

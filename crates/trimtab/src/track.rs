@@ -4,7 +4,6 @@ use crate::act::Written;
 use crate::report::{self, Changed, Considered, Writes};
 use crate::tally::Tally;
 use crate::view::Scalable;
-use tokio::time::Instant;
 use trimtab_core::policy::Capacity;
 use trimtab_core::snapshot::{Reading, Snapshot};
 use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
@@ -40,9 +39,9 @@ pub(crate) struct Tracked {
     /// The size that nobody else is to change, while we may write.
     pub(crate) settled: Option<Settled>,
     pub(crate) standing_down: Option<Timestamp>,
+    /// A least size that somebody else set over ours, and that was said.
+    pub(crate) foreign_floor: Option<u32>,
     pub(crate) blocked: Option<Blocked>,
-    /// No claim is made before.
-    pub(crate) claim_again: Option<Instant>,
     /// Writes in a row that were refused as outdated, though the object was still at this generation.
     pub(crate) misfits: (i64, u32),
     pub(crate) changed: Option<Changed>,
@@ -151,7 +150,13 @@ impl Tracked {
                 self.settled = Some(now);
                 false
             }
-            Writes::Shadow | Writes::NotOptedIn | Writes::NotRecorded => {
+            Writes::Shadow
+            | Writes::NotOptedIn
+            | Writes::NotRecorded
+            | Writes::Floor
+            | Writes::FloorNotOptedIn
+            | Writes::NoFloor(_)
+            | Writes::Beside(_) => {
                 self.settled = None;
                 false
             }

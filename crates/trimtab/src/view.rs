@@ -107,8 +107,8 @@ impl<K: Ord + Clone, V> Shelf<K, V> {
         self.items.get(key)
     }
 
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.items.values()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.items.iter()
     }
 
     /// Applies a change and returns what it concerned: key, and value before.

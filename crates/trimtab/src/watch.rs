@@ -267,7 +267,11 @@ fn agents(slice: &EndpointSlice) -> Vec<Member> {
         .collect()
 }
 
-fn api_of<P: Clone, U: Clone>(client: Client, namespace: Option<&str>, resource: &ApiResource) -> Api<Object<P, U>> {
+pub(crate) fn api_of<P: Clone, U: Clone>(
+    client: Client,
+    namespace: Option<&str>,
+    resource: &ApiResource,
+) -> Api<Object<P, U>> {
     match namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, resource),
         None => Api::all_with(client, resource),
@@ -276,7 +280,7 @@ fn api_of<P: Clone, U: Clone>(client: Client, namespace: Option<&str>, resource:
 
 /// A watch of which only what happened is seen. Its errors are told as trouble, and tried again with back-off, until it
 /// works again.
-struct Watch<K> {
+pub(crate) struct Watch<K> {
     stream: BoxStream<'static, watcher::Result<watcher::Event<K>>>,
     what: String,
     inbox: Inbox,
@@ -290,12 +294,12 @@ impl<K> Watch<K>
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
-    fn start(api: Api<K>, config: watcher::Config, what: String, inbox: Inbox) -> Self {
+    pub(crate) fn start(api: Api<K>, config: watcher::Config, what: String, inbox: Inbox) -> Self {
         let stream = watcher(api, config.any_semantic()).default_backoff().boxed();
         Self { stream, what, inbox, broken: false }
     }
 
-    async fn next(&mut self) -> watcher::Event<K> {
+    pub(crate) async fn next(&mut self) -> watcher::Event<K> {
         loop {
             let patience = if self.broken { WORKS_AGAIN } else { Duration::MAX };
             match tokio::time::timeout(patience, self.stream.next()).await {
@@ -495,7 +499,7 @@ impl Scales {
     }
 }
 
-fn place(namespace: Option<&str>) -> String {
+pub(crate) fn place(namespace: Option<&str>) -> String {
     namespace.map_or_else(|| "all namespaces".to_owned(), |namespace| format!("namespace {namespace}"))
 }
 

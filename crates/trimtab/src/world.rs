@@ -3,8 +3,12 @@
 //! A cluster with its Prometheus (`cluster`), or the fleet of the demo; nothing of the loop knows which. Whatever takes
 //! time is begun here and comes back as an [`Event`](crate::inbox::Event).
 
+use crate::autoscalers;
 use crate::config::{Kind, Target, Workload};
+use crate::floor::Kept;
+use crate::import;
 use crate::lease::Wanted;
+use crate::owner::Site;
 use crate::view::Scalable;
 use kube::api::ApiResource;
 use kube::runtime::events::EventType;
@@ -15,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use trimtab_claim::Epoch;
+use trimtab_claim::{Epoch, Seen};
 use trimtab_core::Decision;
 use trimtab_core::unit::Timestamp;
 
@@ -33,12 +37,14 @@ pub(crate) struct Order {
     pub(crate) epoch: Option<Epoch>,
 }
 
-/// An epoch that is to be written into the label of an object.
+/// An epoch that is to be written into the label of an object, as it was seen.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) resource: ApiResource,
-    pub(crate) target: Target,
-    pub(crate) object: Scalable,
+    pub(crate) site: Site,
+    pub(crate) seen: Seen,
+    /// Whether it has labels at all.
+    pub(crate) labelled: bool,
     pub(crate) epoch: Epoch,
 }
 
@@ -51,6 +57,25 @@ pub(crate) struct Note {
     pub(crate) kind: EventType,
     pub(crate) reason: &'static str,
     pub(crate) text: String,
+}
+
+/// The least size of another autoscaler that is to be set, on the object as it was seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Raise {
+    pub(crate) source: import::Source,
+    pub(crate) object: autoscalers::Object,
+    /// The workload that it scales.
+    pub(crate) target: Target,
+    /// What is kept on the object from then on; `None` hands it back to its owner.
+    pub(crate) kept: Option<Kept>,
+    /// The least size.
+    pub(crate) min: Option<u32>,
+    /// When that was decided.
+    pub(crate) at: Timestamp,
+    /// The claim under which it is; `None` where there is no other agent.
+    pub(crate) epoch: Option<Epoch>,
+    /// Why.
+    pub(crate) because: String,
 }
 
 /// What the loop senses through and acts on.
@@ -71,6 +96,8 @@ pub(crate) trait World: Send {
     fn claim(&self, claim: Claim, under_way: &TaskTracker);
     /// Carries a decision out, once: [`Event::Written`](crate::inbox::Event::Written).
     fn write(&self, order: Order, under_way: &TaskTracker);
+    /// Sets the least size of another autoscaler, once: [`Event::Written`](crate::inbox::Event::Written). A world without any has none to set.
+    fn raise(&self, _: Raise, _: &TaskTracker) {}
     /// Says something on an object.
     fn say(&self, note: Note, under_way: &TaskTracker);
 }

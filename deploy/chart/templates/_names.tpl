@@ -17,9 +17,13 @@ trimtab-{{ .Release.Namespace }}
 {{- define "trimtab.read" -}}
 - { apiGroups: [apps], resources: [deployments, statefulsets, replicasets], verbs: [get, list, watch] }
 - { apiGroups: [""], resources: [pods, configmaps], verbs: [list, watch] }
+- { apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [list, watch] }
+- { apiGroups: [keda.sh], resources: [scaledobjects], verbs: [list, watch] }
 {{- if .Values.writes }}
 - { apiGroups: [apps], resources: [deployments, statefulsets], verbs: [patch] }
 - { apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch] }
+- { apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [patch] }
+- { apiGroups: [keda.sh], resources: [scaledobjects], verbs: [patch] }
 {{- end }}
 {{- with .Values.extraRules }}
 {{ toYaml . }}

@@ -110,6 +110,8 @@ pub enum CountedAt {
 pub enum Mode {
     /// They are not.
     Shadow,
+    /// The least size of the workload's own autoscaler is raised, where that carries the label `trimtab.dev/mode=floor`.
+    Floor,
     /// They are, where the workload carries the label `trimtab.dev/mode=own`.
     Own,
 }
@@ -118,6 +120,7 @@ impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Shadow => "shadow",
+            Self::Floor => "floor",
             Self::Own => "own",
         })
     }
@@ -129,8 +132,8 @@ impl FromStr for Mode {
         match text {
             "shadow" => Ok(Self::Shadow),
             "own" => Ok(Self::Own),
-            "floor" => Err("floor is not there yet; use shadow, or own"),
-            _ => Err("expected shadow or own"),
+            "floor" => Ok(Self::Floor),
+            _ => Err("expected shadow, floor or own"),
         }
     }
 }

@@ -243,6 +243,8 @@ struct Protection {
 enum Mode {
     /// They are not.
     Shadow,
+    /// The least size of the workload's own autoscaler is raised, where that carries the label trimtab.dev/mode=floor.
+    Floor,
     /// They are, where the workload carries the label trimtab.dev/mode=own.
     Own,
 }

@@ -84,7 +84,7 @@ fn each_mistake_is_named_with_its_place_and_its_cure() {
         ("protect: [{ name: postgres, query: 'up', limit: 250ms }]", "protect: postgres"),
         ("stabilization: 5m", "stabilization: 5"),
         ("stabilization: 5m", "stabilization: 48h"),
-        ("mode: own", "mode: floor"),
+        ("mode: own", "mode: ceiling"),
         ("mode: own", "mode: enforce"),
         ("mode: own", "method: guess"),
         ("[1m]))' }", "[1m]))', counted_at: ingress }"),
@@ -220,7 +220,7 @@ fn what_is_probably_not_meant_is_a_warning_and_no_more() {
 #[test]
 fn all_problems_are_said_at_once() {
     let text =
-        GOOD.replace("min: 3", "min: 0").replace("target: 200ms", "target: 0s").replace("mode: own", "mode: floor");
+        GOOD.replace("min: 3", "min: 0").replace("target: 200ms", "target: 0s").replace("mode: own", "mode: ceiling");
     let said = apply(text.as_bytes(), None).rejected.unwrap();
     assert!(said.contains("3 problems in policy.yaml; nothing of it was applied"), "{said}");
     for place in ["policy.yaml:3:", "policy.yaml:6:", "policy.yaml:9:"] {

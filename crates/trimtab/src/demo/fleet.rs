@@ -314,7 +314,7 @@ impl World for Fleet {
 
     fn claim(&self, claim: Claim, _: &TaskTracker) {
         // Whoever is alone claims nothing.
-        self.stage().events.push_back(Event::Claimed { target: claim.target, refused: None });
+        self.stage().events.push_back(Event::Claimed { site: claim.site, refused: None });
     }
 
     fn write(&self, order: Order, _: &TaskTracker) {

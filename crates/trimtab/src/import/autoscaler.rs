@@ -2,7 +2,7 @@
 
 use super::page::Draft;
 use super::signal::{self, May, Scaled, Signal, Use, amount};
-use super::{Left, at, list, text, whole};
+use super::{Left, at, least, list, text, whole};
 use crate::config::CountedAt;
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ const VALUE: &str = "a target of type Value is a ratio to the size that there is
 /// Reads all of it into the draft.
 pub(super) fn read(object: &Value, scaled: &Scaled<'_>, draft: &mut Draft) {
     // What the API server fills in.
-    draft.min = whole(object, "/spec/minReplicas").unwrap_or(1);
+    draft.min = least(object, "/spec/minReplicas", 1);
     draft.max = whole(object, "/spec/maxReplicas").unwrap_or(draft.min.max(1));
     if draft.min == 0 {
         draft

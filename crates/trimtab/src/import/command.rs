@@ -1,6 +1,7 @@
 //! `trimtab import`: from the cluster, or from files.
 
-use super::{Imported, list, source, text};
+use super::{Imported, Kind, list, source, text};
+use crate::autoscalers;
 use crate::cli;
 use crate::commands::Printed;
 use crate::watch;
@@ -109,7 +110,8 @@ fn print(objects: &[Value], target: Option<&cli::Named>) -> Printed {
     Printed { text: out, code: u8::from(failed) }
 }
 
-async fn client(context: Option<&str>) -> anyhow::Result<Client> {
+/// The cluster that the kubeconfig names.
+pub(crate) async fn client(context: Option<&str>) -> anyhow::Result<Client> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = match context {
         Some(_) => Config::from_kubeconfig(&options).await.map_err(|error| words::without_secrets(&error)),
@@ -120,20 +122,22 @@ async fn client(context: Option<&str>) -> anyhow::Result<Client> {
 }
 
 /// The autoscalers of a namespace with what they refer to.
-async fn of_cluster(client: &Client, namespace: &str) -> anyhow::Result<Vec<Value>> {
+pub(crate) async fn of_cluster(client: &Client, namespace: &str) -> anyhow::Result<Vec<Value>> {
     let mut objects = Vec::new();
-    for (group, version, kind, plural) in [
-        ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
-        ("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects"),
-        ("autoscaling.k8s.io", "v1", "VerticalPodAutoscaler", "verticalpodautoscalers"),
-    ] {
-        let resource = resource(group, version, kind, plural);
+    let vertical = ApiResource {
+        group: "autoscaling.k8s.io".into(),
+        version: "v1".into(),
+        api_version: "autoscaling.k8s.io/v1".into(),
+        kind: "VerticalPodAutoscaler".into(),
+        plural: "verticalpodautoscalers".into(),
+    };
+    for resource in [autoscalers::resource(Kind::Hpa), autoscalers::resource(Kind::ScaledObject), vertical] {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         match api.list(&ListParams::default()).await {
             Ok(list) => objects.extend(list.into_iter().map(|object| typed(object, &resource))),
             // Its CRD is not installed.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => bail!("failed to list {plural} in namespace {namespace}: {}", words::api(&error)),
+            Err(error) => bail!("failed to list {} in namespace {namespace}: {}", resource.plural, words::api(&error)),
         }
     }
     let autoscalers: Vec<Value> = objects.iter().filter(|object| source(object).is_some()).cloned().collect();
@@ -143,18 +147,8 @@ async fn of_cluster(client: &Client, namespace: &str) -> anyhow::Result<Vec<Valu
     Ok(objects)
 }
 
-pub(super) fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
-    ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: format!("{group}/{version}"),
-        kind: kind.to_owned(),
-        plural: plural.to_owned(),
-    }
-}
-
 /// An object of a list, which leaves out what it is.
-pub(super) fn typed(object: DynamicObject, resource: &ApiResource) -> Value {
+pub(crate) fn typed(object: DynamicObject, resource: &ApiResource) -> Value {
     let mut value = serde_json::to_value(object).unwrap_or_default();
     if let Some(fields) = value.as_object_mut() {
         fields.insert("apiVersion".into(), resource.api_version.clone().into());

@@ -6,7 +6,7 @@
 use super::autoscaler::behavior;
 use super::page::Draft;
 use super::signal::{self, Carries, May, Scaled, Signal, Use, amount};
-use super::{Left, at, list, text, whole};
+use super::{Left, at, least, list, text, whole};
 use crate::config::CountedAt;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ const SHARES: [&str; 12] = [
 /// Reads all of it into the draft.
 pub(super) fn read(object: &Value, scaled: &Scaled<'_>, draft: &mut Draft) {
     // What KEDA fills in.
-    draft.min = whole(object, "/spec/minReplicaCount").unwrap_or(0);
+    draft.min = least(object, "/spec/minReplicaCount", 0);
     draft.max = whole(object, "/spec/maxReplicaCount").unwrap_or(100);
     if draft.min == 0 || whole(object, "/spec/idleReplicaCount").is_some() {
         draft.left.push(Left::of("scaling to 0", "trimtab decides from 1 up; to and from 0 stays with KEDA"));

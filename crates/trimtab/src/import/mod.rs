@@ -14,8 +14,11 @@ mod page;
 mod signal;
 
 pub use command::{around, import, read_files};
+pub(crate) use command::{client, of_cluster, typed};
 
 use crate::config::Target;
+use crate::floor::{ANNOTATION, Kept};
+use crate::watch::MODE_LABEL;
 use serde_json::Value;
 use std::fmt;
 
@@ -113,7 +116,7 @@ pub fn source(object: &Value) -> Option<Source> {
 #[must_use]
 pub fn of(object: &Value, around: &[Value]) -> Option<Imported> {
     let source = source(object)?;
-    let mut draft = page::Draft::default();
+    let mut draft = page::Draft { wished: wished(object), ..page::Draft::default() };
     let reference = at(object, "/spec/scaleTargetRef");
     let target = match scaled(&source.namespace, reference) {
         Ok(target) => target,
@@ -134,6 +137,17 @@ pub fn of(object: &Value, around: &[Value]) -> Option<Imported> {
     Some(Imported { source, target: Some(target), policy, left: draft.left })
 }
 
+/// A regular expression of the names of a target's pods, as it stands in `PromQL`.
+pub(crate) fn pods(target: &Target) -> String {
+    let suffix = match target.kind.resource.as_str() {
+        "deployments" => "[a-z0-9]+-[a-z0-9]{5}",
+        "replicasets" => "[a-z0-9]{5}",
+        "statefulsets" => "[0-9]+",
+        _ => ".+",
+    };
+    format!("{}-{suffix}", target.name.replace('.', r"\\."))
+}
+
 /// Whether an object is a vertical autoscaler of the same target.
 fn sizes(object: &Value, target: &Target, reference: &Value) -> bool {
     text(object, "/kind") == "VerticalPodAutoscaler"
@@ -141,6 +155,21 @@ fn sizes(object: &Value, target: &Target, reference: &Value) -> bool {
         && text(object, "/spec/targetRef/name") == target.name
         && text(object, "/spec/targetRef/kind")
             == reference.pointer("/kind").and_then(Value::as_str).unwrap_or("Deployment")
+}
+
+/// The mode that the owner of the autoscaler asks for, by its label.
+fn wished(object: &Value) -> Option<String> {
+    object.pointer("/metadata/labels")?.get(MODE_LABEL)?.as_str().map(str::to_owned)
+}
+
+/// The least size that the owner of the autoscaler set, though trimtab may have raised it; `default` where nobody set any.
+fn least(object: &Value, field: &str, default: u32) -> u32 {
+    let kept = object.pointer("/metadata/annotations").and_then(|notes| Kept::read(notes.get(ANNOTATION)?.as_str()?));
+    let now = whole(object, field);
+    match kept {
+        Some(kept) if now == Some(kept.set) => kept.own.unwrap_or(default),
+        _ => now.unwrap_or(default),
+    }
 }
 
 /// What an autoscaler's reference names.

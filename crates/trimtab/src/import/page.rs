@@ -14,6 +14,8 @@ pub(super) struct Draft {
     /// Seconds.
     pub(super) stabilization: Option<u32>,
     pub(super) left: Vec<Left>,
+    /// The mode that the object's owner asks for.
+    pub(super) wished: Option<String>,
 }
 
 impl Draft {
@@ -55,6 +57,7 @@ pub(super) fn render(source: &Source, target: &Target, draft: &Draft) -> Option<
         Carries::Amount(amount) => format!("{{ rate: {amount} }}"),
         Carries::Query(query) => format!("{{ query: {} }}", quoted(query)),
     };
+    let mode = draft.wished.as_deref().filter(|mode| *mode == "floor").unwrap_or("shadow");
     // Writing to a String cannot fail.
     let _ = write!(
         out,
@@ -69,7 +72,7 @@ pub(super) fn render(source: &Source, target: &Target, draft: &Draft) -> Option<
     # slo: {{ query: 'histogram_quantile(0.99, ...)', target: 200ms }}, and capacity what a replica serves at full use.
     slo: none
     stabilization: {}s
-    mode: shadow
+    mode: {mode}
 ",
         draft.max.max(min),
         quoted(&signal.query),

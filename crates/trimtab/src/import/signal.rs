@@ -50,13 +50,7 @@ impl<'a> Scaled<'a> {
                     == target.namespace
         };
         let template = around.iter().find(itself).and_then(|object| object.pointer("/spec/template/spec"));
-        let suffix = match target.kind.resource.as_str() {
-            "deployments" => "[a-z0-9]+-[a-z0-9]{5}",
-            "replicasets" => "[a-z0-9]{5}",
-            "statefulsets" => "[0-9]+",
-            _ => ".+",
-        };
-        let pods = format!("{}-{suffix}", target.name.replace('.', r"\\."));
+        let pods = super::pods(target);
         Self { namespace: &target.namespace, pods, template, rules: adapter::Rules::read(around) }
     }
 

@@ -268,6 +268,24 @@ fn a_vertical_autoscaler_of_the_same_target_is_told_of() {
 }
 
 #[test]
+fn the_label_of_the_autoscaler_asks_for_a_floor_and_for_nothing_else() {
+    for (label, mode) in [("floor", Mode::Floor), ("own", Mode::Shadow), ("shadow", Mode::Shadow)] {
+        let mut object = hpa(&json!({"metrics": [cpu(60)]}));
+        object["metadata"]["labels"] = json!({MODE_LABEL: label});
+        assert_eq!(read(&object, &[deployment()]).0.mode, Some(mode), "{label}");
+    }
+}
+
+#[test]
+fn the_least_size_is_the_owners_though_a_floor_was_raised() {
+    let mut object = hpa(&json!({"metrics": [cpu(60)], "minReplicas": 6}));
+    object["metadata"]["annotations"] = json!({ANNOTATION: r#"{"own":3,"set":6,"at":0,"spent":0}"#});
+    assert_eq!(read(&object, &[deployment()]).0.policy.replicas.min().0, 3);
+    object["spec"]["minReplicas"] = json!(5);
+    assert_eq!(read(&object, &[deployment()]).0.policy.replicas.min().0, 5, "somebody set another since");
+}
+
+#[test]
 fn nothing_in_an_object_gets_out_of_its_place() {
     let evil = "x'\n    mode: own\n# ";
     let mut object = scaled_object(&json!({"triggers": [

@@ -1,0 +1,539 @@
+//! `trimtab own` and `trimtab release`: taking the size of a workload over from its autoscaler, and giving it back as it was.
+//!
+//! Both are a list of steps that the user's own rights carry out: an autoscaler is paused the way its kind documents it, a policy is put
+//! into the workload's namespace, and the workload gets the label by which its owner lets trimtab write. What is changed is kept beside the
+//! change, on the object itself, so that it can be given back by whoever comes later. `--dry-run` prints the steps as commands.
+
+use crate::act;
+use crate::autoscalers::{self, Autoscaler};
+use crate::cli;
+use crate::commands::Printed;
+use crate::config::{self, Document, Target};
+use crate::import::{self, Kind, Source};
+use crate::watch::{self, MODE_LABEL, POLICY_LABEL};
+use crate::words;
+use crate::world::Raise;
+use anyhow::{Context, anyhow, bail};
+use futures::future::BoxFuture;
+use kube::Client;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use trimtab_claim::epoch;
+use trimtab_core::unit::Timestamp;
+
+/// Where what was there before is kept, on the object that was changed.
+pub const KEPT: &str = "trimtab.dev/own";
+/// How KEDA is told to stand still.
+const PAUSED: &str = "autoscaling.keda.sh/paused";
+/// The name under which these changes are recorded.
+const FIELD_MANAGER: &str = "trimtab-own";
+
+/// One change of one object.
+#[derive(Clone, Debug)]
+pub struct Step {
+    resource: ApiResource,
+    namespace: String,
+    name: String,
+    change: Change,
+    says: String,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Patch(Vec<Value>),
+    Create(Value),
+    Delete,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { resource, namespace, name, change, says } = self;
+        let kind = if resource.group.is_empty() {
+            resource.plural.clone()
+        } else {
+            format!("{}.{}", resource.plural, resource.group)
+        };
+        writeln!(f, "# {says}")?;
+        match change {
+            Change::Patch(operations) => {
+                let patch = Value::from(operations.clone()).to_string().replace('\'', r"'\''");
+                write!(f, "kubectl -n {namespace} patch {kind} {name} --type=json -p '{patch}'")
+            }
+            Change::Create(object) => {
+                write!(
+                    f,
+                    "kubectl -n {namespace} create -f - <<'EOF'\n{}\nEOF",
+                    serde_json::to_string_pretty(object).unwrap_or_default()
+                )
+            }
+            Change::Delete => write!(f, "kubectl -n {namespace} delete {kind} {name}"),
+        }
+    }
+}
+
+/// What is known of a workload and of what surrounds it.
+#[derive(Debug)]
+pub struct Scene {
+    /// The workload.
+    pub target: Target,
+    /// How the API server calls its kind.
+    pub resource: ApiResource,
+    /// It, as the API server has it.
+    pub workload: Value,
+    /// Its autoscalers.
+    pub autoscalers: Vec<Value>,
+    /// What they refer to.
+    pub around: Vec<Value>,
+    /// The `ConfigMap`s of its namespace that hold policies.
+    pub maps: Vec<Value>,
+}
+
+impl Scene {
+    fn map_name(&self) -> String {
+        format!("trimtab-{}", self.target.name.replace('.', "-"))
+    }
+
+    /// The `ConfigMap` that `own` made.
+    fn own_map(&self) -> Option<&Value> {
+        let name = self.map_name();
+        self.maps.iter().find(|map| text(map, "/metadata/name") == name && note(map, KEPT).is_some())
+    }
+
+    /// Whether a policy of its namespace names it.
+    fn has_policy(&self) -> bool {
+        let documents =
+            self.maps.iter().flat_map(|map| map.pointer("/data").and_then(Value::as_object).into_iter().flatten());
+        documents.filter_map(|(_, text)| text.as_str()).any(|text| {
+            let document = Document { name: "policy", namespace: Some(&self.target.namespace), text: text.as_bytes() };
+            config::parse(&document, &|_| Vec::new()).workloads.iter().any(|workload| workload.target == self.target)
+        })
+    }
+
+    fn step(&self, resource: &ApiResource, name: &str, change: Change, says: String) -> Step {
+        Step {
+            resource: resource.clone(),
+            namespace: self.target.namespace.clone(),
+            name: name.to_owned(),
+            change,
+            says,
+        }
+    }
+}
+
+/// The steps by which trimtab takes a workload over.
+///
+/// # Errors
+/// Why it cannot, and what to do.
+pub fn take(scene: &Scene) -> Result<Vec<Step>, String> {
+    let target = &scene.target;
+    let active: Vec<&Value> = scene.autoscalers.iter().filter(|one| is_active(one)).collect();
+    let mut steps = Vec::new();
+    match active.as_slice() {
+        [] if !scene.has_policy() => {
+            return Err(format!(
+                "{target} has neither an autoscaler nor a policy in its namespace: write one (docs/policy.md), with mode: own"
+            ));
+        }
+        [] => {}
+        [one] => {
+            steps.push(pause(scene, one));
+            if !scene.has_policy() {
+                steps.push(policy(scene, one)?);
+            }
+        }
+        [..] => {
+            let names: Vec<String> =
+                active.iter().filter_map(|one| import::source(one)).map(|source| source.to_string()).collect();
+            return Err(format!("{target} is scaled by {}: delete all but one first", names.join(" and ")));
+        }
+    }
+    if label(&scene.workload) != Some("own") {
+        let operations = labelling(&scene.workload, "own");
+        steps.push(scene.step(
+            &scene.resource,
+            &target.name,
+            Change::Patch(operations),
+            format!("let trimtab set the size of {target}"),
+        ));
+    }
+    Ok(steps)
+}
+
+/// The steps by which it is given back.
+#[must_use]
+pub fn give_back(scene: &Scene) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if label(&scene.workload).is_some() {
+        let operations = unlabelling(&scene.workload);
+        let says = format!("trimtab writes nothing to {} any more", scene.target);
+        steps.push(scene.step(&scene.resource, &scene.target.name, Change::Patch(operations), says));
+    }
+    if let Some(map) = scene.own_map() {
+        let says = "its policy was made by trimtab own".to_owned();
+        steps.push(scene.step(&maps(), text(map, "/metadata/name"), Change::Delete, says));
+    }
+    steps.extend(scene.autoscalers.iter().filter_map(|one| resume(scene, one)));
+    steps.extend(scene.autoscalers.iter().filter_map(|one| lower(scene, one)));
+    steps
+}
+
+fn is_active(autoscaler: &Value) -> bool {
+    import::source(autoscaler).is_some_and(|source| autoscalers::seen(source.kind, autoscaler, 0).active)
+}
+
+/// Pauses an autoscaler the way its kind documents it.
+fn pause(scene: &Scene, autoscaler: &Value) -> Step {
+    let name = text(autoscaler, "/metadata/name");
+    let kind = import::source(autoscaler).map_or(Kind::Hpa, |source| source.kind);
+    let mut operations = vec![unchanged(autoscaler)];
+    let kept = match kind {
+        Kind::ScaledObject => json!({ "paused": note(autoscaler, PAUSED) }),
+        Kind::Hpa => json!({ "behavior": autoscaler.pointer("/spec/behavior") }),
+    };
+    operations.extend(noting(autoscaler, KEPT, &kept.to_string()));
+    let says = match kind {
+        Kind::ScaledObject => {
+            operations.push(json!({"op": "add", "path": path(&["metadata", "annotations", PAUSED]), "value": "true"}));
+            format!("pause ScaledObject {name}: KEDA stands still while the annotation is there")
+        }
+        Kind::Hpa => {
+            let mut behavior = autoscaler.pointer("/spec/behavior").cloned().unwrap_or_else(|| json!({}));
+            for direction in ["scaleUp", "scaleDown"] {
+                if let Some(rules) = behavior.as_object_mut() {
+                    let rules = rules.entry(direction).or_insert_with(|| json!({}));
+                    if let Some(rules) = rules.as_object_mut() {
+                        rules.insert("selectPolicy".into(), "Disabled".into());
+                    }
+                }
+            }
+            operations.push(json!({"op": "add", "path": "/spec/behavior", "value": behavior}));
+            format!("pause HorizontalPodAutoscaler {name}: it goes neither up nor down, and still holds its bounds")
+        }
+    };
+    scene.step(&autoscalers::resource(kind), name, Change::Patch(operations), says)
+}
+
+/// Undoes that.
+fn resume(scene: &Scene, autoscaler: &Value) -> Option<Step> {
+    let source = import::source(autoscaler)?;
+    let kept: Value = serde_json::from_str(note(autoscaler, KEPT)?).unwrap_or_default();
+    let mut operations = vec![unchanged(autoscaler)];
+    operations.push(json!({"op": "remove", "path": path(&["metadata", "annotations", KEPT])}));
+    match source.kind {
+        Kind::ScaledObject => {
+            let paused = path(&["metadata", "annotations", PAUSED]);
+            match kept.get("paused").and_then(Value::as_str) {
+                Some(before) => operations.push(json!({"op": "add", "path": paused, "value": before})),
+                None if note(autoscaler, PAUSED).is_some() => operations.push(json!({"op": "remove", "path": paused})),
+                None => {}
+            }
+        }
+        Kind::Hpa => match kept.get("behavior").filter(|behavior| !behavior.is_null()) {
+            Some(before) => operations.push(json!({"op": "add", "path": "/spec/behavior", "value": before})),
+            None if autoscaler.pointer("/spec/behavior").is_some() => {
+                operations.push(json!({"op": "remove", "path": "/spec/behavior"}));
+            }
+            None => {}
+        },
+    }
+    let says = format!("{source} is in charge again, as it was");
+    Some(scene.step(&autoscalers::resource(source.kind), &source.name, Change::Patch(operations), says))
+}
+
+/// Takes a floor away: the label that asks for it, and what was raised, at once, before an agent does.
+fn lower(scene: &Scene, autoscaler: &Value) -> Option<Step> {
+    let source = import::source(autoscaler)?;
+    let object = autoscalers::seen(source.kind, autoscaler, 0);
+    let resource = autoscalers::resource(source.kind);
+    if object.kept.is_none() || note(autoscaler, KEPT).is_some() {
+        object.mode_label.as_ref()?;
+        let says = format!("{source} asks for no floor any more");
+        return Some(scene.step(&resource, &source.name, Change::Patch(unlabelling(autoscaler)), says));
+    }
+    let asks = object.mode_label.is_some();
+    let min = Autoscaler { imported: nothing(&source), object: object.clone() }.floor().own();
+    let raise = Raise {
+        source: source.clone(),
+        object,
+        target: scene.target.clone(),
+        kept: None,
+        min,
+        at: Timestamp(0),
+        epoch: None,
+        because: String::new(),
+    };
+    let mut operations =
+        serde_json::to_value(act::raising(&raise)).ok().and_then(|all| all.as_array().cloned()).unwrap_or_default();
+    operations.extend(asks.then(|| json!({"op": "remove", "path": path(&["metadata", "labels", MODE_LABEL])})));
+    let said = min.map_or_else(|| "unset".to_owned(), |min| min.to_string());
+    let says = format!("{source} asks for no floor any more; its least size is its owner's again: {said}");
+    Some(scene.step(&resource, &source.name, Change::Patch(operations), says))
+}
+
+fn nothing(source: &Source) -> import::Imported {
+    import::Imported { source: source.clone(), target: None, policy: None, left: Vec::new() }
+}
+
+/// The policy that the autoscaler amounts to, in the workload's namespace.
+fn policy(scene: &Scene, autoscaler: &Value) -> Result<Step, String> {
+    let around: Vec<Value> = scene.around.iter().chain([&scene.workload]).cloned().collect();
+    let imported = import::of(autoscaler, &around).ok_or("it is no autoscaler")?;
+    let text = imported.policy.clone().ok_or_else(|| imported.problem().unwrap_or_default())?;
+    let text = text.replace("    mode: shadow\n", "    mode: own\n").replace("    mode: floor\n", "    mode: own\n");
+    let name = scene.map_name();
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {
+            "name": name, "namespace": scene.target.namespace,
+            "labels": { POLICY_LABEL: "" }, "annotations": { KEPT: "made by trimtab own; trimtab release deletes it" },
+        },
+        "data": { "policy.yaml": text },
+    });
+    let says = format!("the policy that {} amounts to, with mode own: trimtab import prints it", imported.source);
+    Ok(scene.step(&maps(), &name, Change::Create(object), says))
+}
+
+// === patches ===
+
+fn maps() -> ApiResource {
+    ApiResource::erase::<k8s_openapi::api::core::v1::ConfigMap>(&())
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn note<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(name)?.as_str()
+}
+
+fn label(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/labels")?.get(MODE_LABEL)?.as_str()
+}
+
+/// A JSON pointer.
+fn path(tokens: &[&str]) -> String {
+    let tokens: Vec<String> = tokens.iter().map(|token| token.replace('~', "~0").replace('/', "~1")).collect();
+    format!("/{}", tokens.join("/"))
+}
+
+/// That it is still the object that was looked at.
+fn unchanged(object: &Value) -> Value {
+    json!({"op": "test", "path": "/metadata/uid", "value": text(object, "/metadata/uid")})
+}
+
+fn noting(object: &Value, name: &str, value: &str) -> Vec<Value> {
+    let all = object.pointer("/metadata/annotations").is_none();
+    let all = all.then(|| json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+    let one = json!({"op": "add", "path": path(&["metadata", "annotations", name]), "value": value});
+    all.into_iter().chain([one]).collect()
+}
+
+/// Takes the owner's word away, and with it whose it was.
+fn unlabelling(object: &Value) -> Vec<Value> {
+    let there = |name: &&str| object.pointer("/metadata/labels").is_some_and(|labels| labels.get(*name).is_some());
+    let remove = |name: &str| json!({"op": "remove", "path": path(&["metadata", "labels", name])});
+    [unchanged(object)].into_iter().chain([MODE_LABEL, epoch::LABEL].into_iter().filter(there).map(remove)).collect()
+}
+
+fn labelling(object: &Value, value: &str) -> Vec<Value> {
+    let all = object.pointer("/metadata/labels").is_none();
+    let all = all.then(|| json!({"op": "add", "path": "/metadata/labels", "value": {}}));
+    let one = json!({"op": "add", "path": path(&["metadata", "labels", MODE_LABEL]), "value": value});
+    [unchanged(object)].into_iter().chain(all).chain([one]).collect()
+}
+
+// === commands ===
+
+/// `trimtab own`. Exit code 1 where it cannot be taken over, 4 where there is no such workload.
+#[must_use]
+pub fn own(command: &cli::Own) -> BoxFuture<'_, anyhow::Result<Printed>> {
+    Box::pin(async move {
+        let client = import::client(command.context.as_deref()).await?;
+        let Some(scene) = look(&client, &command.target).await? else { return Ok(missing(&command.target)) };
+        match take(&scene) {
+            Ok(steps) => carry_out(&client, &command.target, steps, command.dry_run).await,
+            Err(why) => Ok(Printed { text: format!("{why}\n"), code: 1 }),
+        }
+    })
+}
+
+/// `trimtab release`. Exit code 4 where there is no such workload.
+#[must_use]
+pub fn release(command: &cli::Own) -> BoxFuture<'_, anyhow::Result<Printed>> {
+    Box::pin(async move {
+        let client = import::client(command.context.as_deref()).await?;
+        let Some(scene) = look(&client, &command.target).await? else { return Ok(missing(&command.target)) };
+        carry_out(&client, &command.target, give_back(&scene), command.dry_run).await
+    })
+}
+
+fn missing(target: &Target) -> Printed {
+    Printed { text: format!("there is no {target}; kubectl get {} -A lists what there is\n", target.kind), code: 4 }
+}
+
+async fn look(client: &Client, target: &Target) -> anyhow::Result<Option<Scene>> {
+    let resource = watch::resolve(client, &target.kind).await.map_err(|error| anyhow!(words::chain(&error)))?;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, &resource);
+    let workload =
+        api.get_opt(&target.name).await.map_err(|error| anyhow!("failed to read {target}: {}", words::api(&error)))?;
+    let Some(workload) = workload else { return Ok(None) };
+    let workload = import::typed(workload, &resource);
+    let objects = import::of_cluster(client, &target.namespace).await?;
+    let scales =
+        |object: &&Value| import::of(object, &[]).and_then(|imported| imported.target).as_ref() == Some(target);
+    let autoscalers: Vec<Value> = objects.iter().filter(scales).cloned().collect();
+    let map: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, &maps());
+    let labelled = kube::api::ListParams::default().labels(POLICY_LABEL);
+    let maps_there =
+        map.list(&labelled).await.map_err(|error| anyhow!("failed to list policies: {}", words::api(&error)))?;
+    let maps = maps_there.into_iter().map(|object| import::typed(object, &maps())).collect();
+    Ok(Some(Scene { target: target.clone(), resource, workload, autoscalers, around: objects, maps }))
+}
+
+async fn carry_out(client: &Client, target: &Target, steps: Vec<Step>, dry_run: bool) -> anyhow::Result<Printed> {
+    let mut out = String::new();
+    if steps.is_empty() {
+        out = format!("{target}: nothing to do\n");
+    }
+    for step in steps {
+        if dry_run {
+            out.extend([step.to_string().as_str(), "\n"]);
+            continue;
+        }
+        apply(client, &step).await.with_context(|| format!("{}; what was done before stays done", step.says))?;
+        out.extend(["done: ", step.says.as_str(), "\n"]);
+    }
+    Ok(Printed::done(out))
+}
+
+async fn apply(client: &Client, step: &Step) -> anyhow::Result<()> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &step.namespace, &step.resource);
+    let manager = || Some(FIELD_MANAGER.to_owned());
+    let result = match &step.change {
+        Change::Patch(operations) => {
+            let patch: json_patch::Patch = serde_json::from_value(Value::from(operations.clone()))?;
+            let params = PatchParams { field_manager: manager(), ..PatchParams::default() };
+            api.patch(&step.name, &params, &Patch::Json::<()>(patch)).await.map(drop)
+        }
+        Change::Create(object) => {
+            let object: DynamicObject = serde_json::from_value(object.clone())?;
+            api.create(&PostParams { field_manager: manager(), ..PostParams::default() }, &object).await.map(drop)
+        }
+        Change::Delete => api.delete(&step.name, &DeleteParams::default()).await.map(drop),
+    };
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => bail!("{} {}/{}: {}", step.resource.kind, step.namespace, step.name, words::api(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::floor::ANNOTATION;
+
+    fn scene(autoscalers: Vec<Value>, maps: Vec<Value>) -> Scene {
+        let resource = ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&());
+        let workload = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "shop", "uid": "w"},
+            "spec": {"template": {"spec": {"containers": [{"name": "app", "resources": {"requests": {"cpu": "1"}}}]}}},
+        });
+        Scene { target: "shop/web".parse().unwrap(), resource, workload, autoscalers, around: Vec::new(), maps }
+    }
+
+    fn hpa(spec: &Value) -> Value {
+        let mut object = json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web", "namespace": "shop", "uid": "h", "annotations": {"theirs": "1"}},
+            "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "minReplicas": 2, "maxReplicas": 9},
+        });
+        object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        object
+    }
+
+    fn scaled_object() -> Value {
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+            "metadata": {"name": "so", "namespace": "shop", "uid": "s", "generation": 3},
+            "spec": {"scaleTargetRef": {"name": "web"}, "minReplicaCount": 1, "triggers": [
+                {"type": "prometheus", "metadata": {"query": "sum(x)", "threshold": "5"}},
+            ]},
+        })
+    }
+
+    /// Does to an object what a step's patch says.
+    fn patched(mut object: Value, step: &Step) -> Value {
+        let Change::Patch(operations) = &step.change else { panic!("{step}") };
+        let patch: json_patch::Patch = serde_json::from_value(Value::from(operations.clone())).unwrap();
+        json_patch::patch(&mut object, &patch).unwrap_or_else(|error| panic!("{error}: {step}"));
+        object
+    }
+
+    #[test]
+    fn what_is_taken_over_is_given_back_as_it_was() {
+        let behavior = json!({"behavior": {"scaleDown": {"stabilizationWindowSeconds": 60, "selectPolicy": "Min"}}});
+        let mut paused_before = scaled_object();
+        paused_before["metadata"]["annotations"] = json!({PAUSED: "false"});
+        for before in [hpa(&json!({})), hpa(&behavior), scaled_object(), paused_before] {
+            let steps = take(&scene(vec![before.clone()], Vec::new())).unwrap();
+            assert_eq!(steps.len(), 3, "it is paused, there is a policy, and the owner's word");
+            let taken = patched(before.clone(), &steps[0]);
+            assert!(is_active(&before) && !is_active(&taken), "{taken}");
+            let back = give_back(&scene(vec![taken.clone()], Vec::new()));
+            let mut after = patched(taken, &back[0]);
+            // An empty map of annotations is none.
+            if after.pointer("/metadata/annotations") == Some(&json!({})) {
+                after["metadata"].as_object_mut().unwrap().remove("annotations");
+            }
+            assert_eq!(after, before);
+        }
+    }
+
+    #[test]
+    fn the_policy_that_is_made_is_its_autoscalers_with_mode_own() {
+        let mut scene = scene(vec![scaled_object()], Vec::new());
+        let steps = take(&scene).unwrap();
+        let Change::Create(map) = &steps[1].change else { panic!("{}", steps[1]) };
+        scene.maps = vec![map.clone()];
+        assert!(
+            scene.has_policy() && map.pointer("/data/policy.yaml").unwrap().as_str().unwrap().contains("mode: own")
+        );
+        assert!(give_back(&scene).iter().any(|step| matches!(step.change, Change::Delete)));
+        assert_eq!(take(&scene).unwrap().len(), 2, "a policy that is there is not made again");
+    }
+
+    #[test]
+    fn a_floor_is_lowered_to_its_owners_value() {
+        let mut raised = hpa(&json!({"minReplicas": 6}));
+        raised["metadata"]["labels"] = json!({MODE_LABEL: "floor"});
+        raised["metadata"]["annotations"] = json!({ANNOTATION: r#"{"own":2,"set":6,"at":0,"spent":0}"#});
+        let steps = give_back(&scene(vec![raised.clone()], Vec::new()));
+        let lowered = steps.iter().fold(raised, patched);
+        assert_eq!(lowered.pointer("/spec/minReplicas"), Some(&json!(2)));
+        assert_eq!(
+            (lowered.pointer("/metadata/annotations"), lowered.pointer("/metadata/labels")),
+            (Some(&json!({})), Some(&json!({})))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_taken_over_says_why() {
+        assert!(take(&scene(Vec::new(), Vec::new())).unwrap_err().contains("neither an autoscaler nor a policy"));
+        let two = take(&scene(vec![hpa(&json!({})), scaled_object()], Vec::new())).unwrap_err();
+        assert!(two.contains("hpa shop/web and scaledobject shop/so"), "{two}");
+    }
+
+    #[test]
+    fn a_step_is_printed_as_the_command_that_does_it() {
+        let steps = take(&scene(vec![hpa(&json!({}))], Vec::new())).unwrap();
+        let first = steps[0].to_string();
+        assert!(
+            first.contains(
+                "kubectl -n shop patch horizontalpodautoscalers.autoscaling web --type=json -p '[{\"op\":\"test\""
+            ),
+            "{first}"
+        );
+    }
+}
