@@ -112,7 +112,12 @@ pub(crate) fn because(decision: &Decision) -> String {
     let code = decision.reason.code();
     let reason = match (&decision.reason, &decision.plan) {
         (Reason::Needed | Reason::Settled, Some(plan)) => {
-            format!("{} cost least for {}", plural(plan.replicas.0 as usize, "replica"), per_second(plan.demand))
+            let (replicas, demand) = (plural(plan.replicas.0 as usize, "replica"), per_second(plan.demand));
+            match plan.rule {
+                Rule::Misses => format!("{replicas} cost least for {demand}"),
+                Rule::Utilization => format!("{replicas} carry {demand}"),
+                Rule::Gate => format!("the published gate asks for {replicas} at {demand}"),
+            }
         }
         (reason, _) => reason.to_string(),
     };

@@ -2,13 +2,14 @@
 //! how sure the differences are.
 
 use super::files::{Files, intervals_csv, quoted, runs_csv};
-use super::setting::courses;
+use super::setting::{Course, axes, courses};
 use super::{Mean, Named, Runs, by_default, columns, figures, progress, seeds, shown, trimmed};
 use crate::cli::Bench;
 use std::fmt::Write;
 use trimtab_sim::contest::Contender;
 use trimtab_sim::forecaster::Driver;
 use trimtab_sim::run::{Scenario, Score};
+use trimtab_sim::service::INTERVAL;
 use trimtab_sim::statistics::{Estimate, blocks, estimate, tally};
 
 /// Fewer pairs than this have no interval that is worth printing.
@@ -131,16 +132,16 @@ fn tables(runs: &Runs) -> String {
             backlog.to_string(),
         ]);
     }
+    let comparable = is_published(&runs.scenario);
     let names = runs.courses.iter().map(|course| course.name.clone());
     let mut each = columns(&std::iter::once("VIOLATIONS @ HOURS".to_owned()).chain(names).collect::<Vec<_>>());
     for (entrant, named) in runs.entrants.iter().enumerate().filter(|(_, named)| is_plain(named)) {
         let cell = |course: usize| runs.mean(Some(course), entrant).cell();
         each.add_row(std::iter::once(named.name.clone()).chain((0..runs.courses.len()).map(cell)));
-        let published: Vec<Option<(f64, f64)>> = runs
-            .courses
-            .iter()
-            .map(|course| course.published.and_then(|shape| named.entrant.contender.published(shape)))
-            .collect();
+        let of = |course: &Course| {
+            course.published.filter(|_| comparable).and_then(|it| named.entrant.contender.published(it))
+        };
+        let published: Vec<Option<(f64, f64)>> = runs.courses.iter().map(of).collect();
         if published.iter().any(Option::is_some) {
             let cell = |it: &Option<(f64, f64)>| {
                 it.map_or_else(String::new, |(rate, hours)| format!("{rate:.3}  @ {hours:.1}"))
@@ -154,6 +155,12 @@ fn tables(runs: &Runs) -> String {
         format!("{}\n\n", trimmed(&one_forecaster(runs)))
     };
     format!("{}\n\n{}\n\n{driven}", trimmed(&means), trimmed(&each))
+}
+
+/// Whether the published figures are of such a world; their policies look every half-minute, however often others do.
+fn is_published(scenario: &Scenario) -> bool {
+    let world = |of: &Scenario| axes(&Scenario { tick: INTERVAL, ..of.clone() });
+    world(scenario) == world(&Scenario::benchmark(1))
 }
 
 /// The first entrant against another.

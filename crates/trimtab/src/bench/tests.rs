@@ -73,6 +73,17 @@ fn a_row_stands_for_each_run_and_for_each_interval() {
 }
 
 #[test]
+fn published_figures_stand_beside_the_world_that_they_are_of() {
+    let shown = |arguments: &[&str]| {
+        let arguments =
+            [&["--seeds", "1", "--policies", "static-floor", "--out", "none", "--tick", "30s"], arguments].concat();
+        bench(&command(&arguments)).unwrap().text.contains("as published")
+    };
+    assert!(shown(&[]));
+    assert!(!shown(&["--start-up", "30s"]));
+}
+
+#[test]
 fn those_that_were_asked_for_take_part_and_no_others() {
     let directory = tempfile::tempdir().unwrap();
     let trace = trace(directory.path());
