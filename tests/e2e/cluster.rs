@@ -344,11 +344,11 @@ pub(crate) async fn throughout(seconds: u64, mut condition: impl AsyncFnMut() ->
     }
 }
 
-/// A binary of the workspace, beside the test's own.
+/// A binary of the workspace, beside the test's own; `TRIMTAB_BINARIES` names another directory, for what is measured.
 pub(crate) fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own binary");
-    let directory = test.parent().and_then(Path::parent).expect("tests lie in deps/");
-    let path = directory.join(name);
+    let beside = || test.parent().and_then(Path::parent).expect("tests lie in deps/").to_owned();
+    let path = std::env::var("TRIMTAB_BINARIES").map_or_else(|_| beside(), PathBuf::from).join(name);
     assert!(path.exists(), "{} is missing: build the workspace first (cargo build --workspace)", path.display());
     path
 }

@@ -36,7 +36,7 @@ impl Course {
     pub(crate) const SHORT: Self = Self { name: "step", source: None, steps: &[(3, 70.0), (15, 150.0)], warm_up: 60.0 };
 
     const fn cut(name: &'static str, source: Cut) -> Self {
-        Self { name, source: Some(source), steps: &[], warm_up: 90.0 }
+        Self { name, source: Some(source), steps: &[], warm_up: 60.0 }
     }
 
     /// Those of the long form.

@@ -65,7 +65,7 @@ impl Meters {
 }
 
 /// The component of the testbed's instance that a process belongs to.
-fn component(pid: &str, owner: &str) -> Option<String> {
+pub(crate) fn component(pid: &str, owner: &str) -> Option<String> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     let words = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let value = |name: &str| words.clone().find_map(|word| Some(word.strip_prefix(name)?.to_owned()));

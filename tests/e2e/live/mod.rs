@@ -4,11 +4,13 @@
 //! directory that `trimtab bench live` reads. trimtab shadows everybody else, so that what it would have done is known too.
 
 mod course;
+mod disturb;
 mod meters;
 
 use crate::cluster::{Audited, Cluster, until};
 use crate::world::{Agent, Process, World, write_targets};
 use course::Course;
+use disturb::Disturbance;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use meters::Meters;
@@ -51,6 +53,8 @@ struct Plan {
     /// How long a replica takes to start, beyond what Kubernetes takes.
     startup: String,
     seed: u32,
+    /// What happens to the cluster when a third of the course is over.
+    disturbance: Option<Disturbance>,
     out: PathBuf,
 }
 
@@ -67,7 +71,15 @@ async fn short() {
     let directory = tempfile::tempdir().expect("a directory");
     for contestant in ["hpa-cpu", "own"] {
         let out = directory.path().join("step").join(contestant).join("1");
-        let plan = Plan { course: Course::SHORT, contestant, repeat: 1, startup: "0s".into(), seed: 1, out };
+        let plan = Plan {
+            course: Course::SHORT,
+            contestant,
+            repeat: 1,
+            startup: "0s".into(),
+            seed: 1,
+            disturbance: None,
+            out,
+        };
         play(&cluster, &plan).await;
     }
     render(directory.path());
@@ -84,6 +96,7 @@ async fn long() {
     };
     let (traces, contestants, out) = (told("TRACES"), told("CONTESTANTS"), PathBuf::from(told("OUT")));
     let repeat: u32 = told("REPEAT").parse().expect("a number");
+    let disturbance = Disturbance::named(&told("DISTURBANCE"));
     for trace in traces.split(',') {
         let names = || Course::ALL.map(|course| course.name).join(", ");
         let course = Course::ALL.into_iter().find(|course| course.name == trace);
@@ -94,9 +107,11 @@ async fn long() {
                 .into_iter()
                 .find(|(known, _)| *known == name)
                 .unwrap_or_else(|| panic!("no contestant {name:?}: there are {}", names()));
-            let out = out.join(trace).join(contestant).join(repeat.to_string());
-            println!("{trace}, {contestant}, repeat {repeat}");
-            play(&cluster, &Plan { course, contestant, repeat, startup: told("STARTUP"), seed: repeat, out }).await;
+            let told_apart = disturbance.map_or_else(String::new, |it| format!("-{}", it.name()));
+            let out = out.join(trace).join(format!("{contestant}{told_apart}")).join(repeat.to_string());
+            println!("{trace}, {contestant}{told_apart}, repeat {repeat}");
+            let startup = told("STARTUP");
+            play(&cluster, &Plan { course, contestant, repeat, startup, seed: repeat, disturbance, out }).await;
         }
     }
 }
@@ -132,6 +147,14 @@ async fn play(cluster: &Cluster, plan: &Plan) {
     watch.until(clock, plan.course.warm_up, Some(&agent), &mut course, || false).await;
     is_in_charge(&world, plan, &agent).await;
     let (before, asked_before) = (Meters::read(cluster, Some(&agent.process.pid())).await, watch.asked);
+    if let Some(disturbance) = plan.disturbance {
+        watch
+            .until(clock, plan.course.warm_up + (ends - plan.course.warm_up) / 3.0, Some(&agent), &mut course, || false)
+            .await;
+        let mut underway = tokio::spawn(disturbance.happen(cluster.clone(), world.namespace().to_owned()));
+        watch.until(clock, f64::INFINITY, Some(&agent), &mut course, || underway.is_finished()).await;
+        (&mut underway).await.expect("it happened");
+    }
     watch.until(clock, f64::INFINITY, Some(&agent), &mut course, || load.has_ended()).await;
     let (after, asked) = (Meters::read(cluster, Some(&agent.process.pid())).await, watch.asked - asked_before);
     std::fs::remove_file(&targets).expect("it was written");
@@ -150,7 +173,7 @@ async fn play(cluster: &Cluster, plan: &Plan) {
         slo: 0.2,
         queue: 200,
         stabilization: 30.0,
-        disturbance: String::new(),
+        disturbance: plan.disturbance.map_or_else(String::new, |it| it.name().to_owned()),
         cpu: after.cpu_since(&before),
         memory: after.memory.clone(),
         api_requests: after.api_requests - before.api_requests - asked,
@@ -318,7 +341,9 @@ fn record(plan: &Plan, run: &LiveRun, course: &[Sample], written: &[Audited], na
 fn always(plan: &Plan, course: &[Sample], written: &[Audited], namespace: &str) {
     let requests = std::fs::read_to_string(plan.out.join("requests.csv")).expect("the load wrote it");
     let lost: Vec<&str> = requests.lines().filter(|row| row.ends_with(",lost")).collect();
-    assert!(lost.is_empty(), "{} requests were lost, the first: {:?}", lost.len(), lost.first());
+    // A node that dies takes requests with it, whoever is in charge.
+    let innocent = plan.disturbance != Some(Disturbance::NodeKilled);
+    assert!(lost.is_empty() || !innocent, "{} requests were lost, the first: {:?}", lost.len(), lost.first());
     let summary = std::fs::read_to_string(plan.out.join("load.json")).expect("the load wrote it");
     let summary: serde_json::Value = serde_json::from_str(&summary).expect("a summary");
     let sent = summary.get("sent").and_then(serde_json::Value::as_u64);
@@ -334,12 +359,13 @@ fn always(plan: &Plan, course: &[Sample], written: &[Audited], namespace: &str) 
 }
 
 fn made_of(plan: &Plan) -> BTreeMap<String, String> {
-    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let directory = crate::cluster::binary("trimtab").parent().map(Path::to_owned).unwrap_or_default();
+    let profile = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let with = std::env::var("TRIMTAB_TESTBED_WITH").unwrap_or_default();
     [
         ("trimtab", env!("CARGO_PKG_VERSION").to_owned()),
-        ("profile", profile.to_owned()),
+        ("profile", profile),
         ("processors", processors.to_string()),
         ("testbed", format!("{} nodes, {with}", std::env::var("TRIMTAB_TESTBED_NODES").unwrap_or_default())),
         ("service", format!("{}, startup {}, CPU request {CPU}", SERVICE.join(" "), plan.startup)),
