@@ -164,7 +164,8 @@ fn clients(contestants: &Contestants<'_>) -> String {
 fn own_processes(contestant: &str) -> &'static [&'static str] {
     match contestant {
         "hpa-cpu" => &["metrics-server"],
-        "own" | "floor" => &["trimtab"],
+        "own" => &["trimtab"],
+        "floor" => &["trimtab", "metrics-server"],
         name if name.starts_with("hpa-rate") => &["prometheus-adapter"],
         name if name.starts_with("keda") => &["keda-operator", "keda-adapter"],
         _ => &[],
