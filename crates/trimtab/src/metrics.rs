@@ -211,7 +211,7 @@ fn objectives(encoder: &mut DescriptorEncoder<'_>, report: &Report, sights: &Sig
     gauge("workload_latency_target_seconds", "The latency that its policy promises", &|workload| {
         workload.last.as_ref().map(|last| last.policy.objective.latency.get())
     })?;
-    gauge("workload_missed_ratio", "Share of the last hour's half-minutes that missed the objective", &|workload| {
+    gauge("workload_missed_ratio", "Share of the last hour's windows that missed the objective", &|workload| {
         let hour: Hour = sights.get(&workload.workload)?.hour;
         (hour.windows > 0).then(|| f64::from(hour.missed) / f64::from(hour.windows))
     })?;

@@ -1,6 +1,6 @@
-//! The last hour of a workload in figures: half-minutes that were missed, and replicas that were paid for.
+//! The last hour of a workload in figures: windows of its objective that were missed, and replicas that were paid for.
 //!
-//! Bounded: one entry for each half-minute. A half-minute is missed where the latency was above its target at any look in it.
+//! Bounded: one entry for each window. A window is missed where the latency was above its target at any look in it.
 
 use crate::report::Hour;
 use std::collections::VecDeque;
@@ -8,15 +8,16 @@ use trimtab_core::demand::Demand;
 use trimtab_core::unit::{Seconds, Timestamp, Windows};
 use trimtab_core::{Decision, Policy, Snapshot};
 
-/// Half-minutes that are kept.
-const KEPT: usize = 120;
-const HALF_MINUTE: Seconds = Seconds::whole(30);
+/// So much of the past is kept: an hour in milliseconds.
+const KEPT: i64 = 3_600_000;
 /// A decision stands for at most so long: nobody knows what was between two that are further apart.
 const STANDS: Seconds = Seconds::whole(60);
 
 /// The last hour.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    /// How long a window is.
+    length: Seconds,
     windows: VecDeque<Window>,
     last: Option<Timestamp>,
 }
@@ -37,15 +38,18 @@ impl Tally {
     pub(crate) fn note(&mut self, policy: &Policy, snapshot: &Snapshot, decision: &Decision) {
         let at = snapshot.at;
         let since = self.last.replace(at).map_or(Seconds::ZERO, |last| at.since(last).min(STANDS)).get() / 3600.0;
-        let number = at.window(HALF_MINUTE);
+        let length = policy.objective.window;
+        if self.length != length {
+            *self = Self { length, last: self.last, windows: VecDeque::new() };
+        }
+        let number = at.window(length);
         if self.windows.back().is_none_or(|last| last.number != number) {
             let none =
                 Window { number, known: false, missed: false, blind: false, seen: 0.0, asked: 0.0, decided: 0.0 };
             self.windows.push_back(none);
         }
-        if self.windows.len() > KEPT {
-            self.windows.pop_front();
-        }
+        let first = self.first(at);
+        self.windows.retain(|window| window.number > first);
         let Some(now) = self.windows.back_mut() else { return };
         let latency = snapshot.latency.fresh();
         now.known |= latency.is_some();
@@ -56,11 +60,19 @@ impl Tally {
         now.decided += f64::from(decision.to.0) * since;
     }
 
+    /// The last window that is not of the hour before `at`.
+    fn first(&self, at: Timestamp) -> Windows {
+        Timestamp(at.0.saturating_sub(KEPT)).window(self.length)
+    }
+
     /// The hour before `at`.
     pub(crate) fn hour(&self, at: Timestamp) -> Hour {
-        let first = at.window(HALF_MINUTE).0 - i64::try_from(KEPT).unwrap_or(i64::MAX);
         let mut hour = Hour::default();
-        for one in self.windows.iter().filter(|one| one.number.0 > first) {
+        if self.windows.is_empty() {
+            return hour;
+        }
+        let first = self.first(at);
+        for one in self.windows.iter().filter(|one| one.number > first) {
             hour.windows += u32::from(one.known);
             hour.missed += u32::from(one.missed);
             hour.blind += u32::from(one.blind);

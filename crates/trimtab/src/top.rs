@@ -258,7 +258,7 @@ fn heading(view: &View) -> Line<'static> {
         None => (format!("as of {}", explain::clock(report.at)), Style::new()),
     };
     let text = format!(
-        "trimtab  {}, {} changing, {} blind · missed {} of {} half-minutes, {:.1} replica-hours in 1 h · agent {} {} · {state}",
+        "trimtab  {}, {} changing, {} blind · missed {} of {} windows, {:.1} replica-hours in 1 h · agent {} {} · {state}",
         plural(rows.all, "workload"),
         rows.changing,
         rows.blind,

@@ -137,7 +137,7 @@ fn tiles(rows: &Rows, report: &Report) -> Markup {
         dl.tiles {
             div { dt { "Would change now" } dd data-value="changing" { (rows.changing) " of " (rows.all) } }
             div { dt { "Blind or undecided" } dd data-value="blind" { (rows.blind) } }
-            div { dt { "Half-minutes missed, 1 h" } dd data-value="missed" { (format!("{share:.2} %")) small { " " (rows.missed) " of " (rows.windows) } } }
+            div { dt { "Windows missed, 1 h" } dd data-value="missed" { (format!("{share:.2} %")) small { " " (rows.missed) " of " (rows.windows) } } }
             div { dt { "Replica-hours, 1 h" } dd data-value="replica_hours" { (format!("{:.1}", rows.replica_hours)) } }
             div { dt { "This agent" } dd.name { @if report.may_write { "may write" } @else { "may not write" } } }
         }
@@ -361,6 +361,8 @@ fn signals(workload: &Workload) -> Markup {
             "capacity" => aged(&snapshot.capacity),
             "latency" => aged(&snapshot.latency),
             "utilization" => aged(&snapshot.utilization),
+            // Of a forecast only whether it came is known.
+            name if name.starts_with("forecast ") => String::new(),
             name => name
                 .strip_prefix("protect ")
                 .and_then(|level| snapshot.protected.get(level))

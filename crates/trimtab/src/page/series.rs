@@ -46,6 +46,12 @@ pub(crate) struct Point {
     pub(crate) verb: Verb,
     pub(crate) code: &'static str,
     pub(crate) because: String,
+    /// Replica-hours that were asked for and that trimtab decided, since the first point of the span.
+    pub(crate) asked_hours: f64,
+    pub(crate) decided_hours: f64,
+    /// A window of the objective.
+    #[serde(skip)]
+    window: Seconds,
 }
 
 impl Point {
@@ -70,6 +76,9 @@ impl Point {
             verb: decision.verb,
             code: decision.reason.code(),
             because: explain::because(decision),
+            asked_hours: 0.0,
+            decided_hours: 0.0,
+            window: policy.objective.window,
         }
     }
 
@@ -100,7 +109,7 @@ pub(crate) struct Series {
     pub(crate) records: usize,
     /// Whether older ones of the span were left out.
     pub(crate) cut: bool,
-    /// Half-minutes whose latency is known, those above the target, and the share that the policy allows.
+    /// Windows of the objective whose latency is known, those above the target, and the share that the policy allows.
     pub(crate) windows: usize,
     pub(crate) missed: usize,
     pub(crate) allowed: Option<Ratio>,
@@ -158,18 +167,12 @@ impl<T> Newest<T> {
 fn summed_up(
     workload: &str,
     (from, until): (Timestamp, Timestamp),
-    points: Vec<Point>,
+    mut points: Vec<Point>,
     allowed: Option<Ratio>,
     cut: bool,
 ) -> Series {
     let (windows, missed) = windows(&points);
-    let hours = |of: &dyn Fn(&Point) -> u32| {
-        let spans = points.windows(2).filter_map(|pair| match pair {
-            [one, next] => Some(f64::from(of(one)) * next.at.since(one.at).min(Seconds::whole(60)).get() / 3600.0),
-            _ => None,
-        });
-        spans.sum()
-    };
+    let (replica_hours, decided_hours) = add_up(&mut points);
     let mut changes: Vec<Changed> = Vec::new();
     let mut before: Option<&Point> = None;
     for point in &points {
@@ -192,18 +195,33 @@ fn summed_up(
         missed,
         allowed,
         covered: covered(&points),
-        replica_hours: hours(&|point| point.desired),
-        decided_hours: hours(&|point| point.decided),
+        replica_hours,
+        decided_hours,
         points: thinned(points),
         changes,
     }
 }
 
-/// Half-minutes with a known latency, and those in which it was above its target at some look.
+/// Says at each point how many replica-hours there were until then, and gives the last of it.
+fn add_up(points: &mut [Point]) -> (f64, f64) {
+    let (mut asked, mut decided) = (0.0, 0.0);
+    let mut before: Option<(Timestamp, u32, u32)> = None;
+    for point in points {
+        if let Some((at, desired, would)) = before {
+            let hours = point.at.since(at).min(Seconds::whole(60)).get() / 3600.0;
+            asked += f64::from(desired) * hours;
+            decided += f64::from(would) * hours;
+        }
+        (point.asked_hours, point.decided_hours) = (asked, decided);
+        before = Some((point.at, point.desired, point.decided));
+    }
+    (asked, decided)
+}
+
+/// Windows of the objective with a known latency, and those in which it was above its target at some look.
 fn windows(points: &[Point]) -> (usize, usize) {
-    let half_minutes =
-        points.chunk_by(|one, next| one.at.window(Seconds::whole(30)) == next.at.window(Seconds::whole(30)));
-    half_minutes.fold((0, 0), |(windows, missed), window| {
+    let windows = points.chunk_by(|one, next| one.at.window(one.window) == next.at.window(one.window));
+    windows.fold((0, 0), |(windows, missed), window| {
         let known = window.iter().any(|point| point.latency.is_some());
         let above = window.iter().any(|point| point.latency.is_some_and(|latency| latency > point.target));
         (windows + usize::from(known), missed + usize::from(above))
@@ -279,6 +297,9 @@ mod tests {
             verb: Verb::Hold,
             code: "TT-R10",
             because: String::new(),
+            asked_hours: 0.0,
+            decided_hours: 0.0,
+            window: Seconds::whole(30),
         }
     }
 
@@ -307,6 +328,17 @@ mod tests {
         assert!(series.points.iter().any(|point| point.latency == Some(2.0)));
         assert!(series.points.iter().any(|point| point.at == Timestamp(9_001_000)));
         assert_eq!((series.windows, series.missed, series.changes.len()), (335, 1, 2));
+        let last = series.points.last().unwrap();
+        assert!((last.asked_hours - series.replica_hours).abs() < 1e-9, "what is thinned is no less");
+        assert!((series.replica_hours - 4.0 * 9_999.0 / 3_600.0).abs() < 0.1, "{}", series.replica_hours);
+    }
+
+    #[test]
+    fn a_window_is_as_long_as_the_objective_says() {
+        let minutes = |point: Point| Point { window: Seconds::whole(60), ..point };
+        let points: Vec<Point> = (0..600).map(|second| minutes(point(second, 100.0, 0.1, 4))).collect();
+        let series = summed_up("w", (Timestamp(0), Timestamp(0)), points, None, false);
+        assert!((10..=11).contains(&series.windows), "{}", series.windows);
     }
 
     #[test]

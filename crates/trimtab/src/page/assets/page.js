@@ -260,13 +260,7 @@
       const ms = (of) => column((point) => known(of(point)) ? 1000 * of(point) : null);
       make("latency", { data: [x, ms((point) => point.latency), ms((point) => point.target)], height: 170, range, before: grounds(dark), after: marks(missed),
         series: [line("p99", "ink", { width: 2 }), line("target", "limit", { width: 1, dash: [4, 4] })] });
-      let [asks, decides] = [0, 0];
-      const sums = [[], []];
-      course.points.forEach((point, index) => {
-        const hours = index ? Math.min(point.at - course.points[index - 1].at, 60000) / 3600000 : 0;
-        asks += hours * (course.points[index - 1]?.desired ?? 0); decides += hours * (course.points[index - 1]?.decided ?? 0);
-        sums[0].push(asks); sums[1].push(decides);
-      });
+      const sums = [column((point) => point.asked_hours), column((point) => point.decided_hours)];
       make("hours", { data: [x, ...sums], height: 150, range, series: [line("asked for", "ochre"), line("trimtab decides", "blue", { dash: [6, 4] })] });
       table("demand", [x, demand, have, would], ["demand/s", "capacity ready/s", "capacity decided/s"], number);
       table("replicas", [x, ready, wanted, decided], ["ready", "asked for", "decided"], (value) => value.toFixed(0));
@@ -284,7 +278,7 @@
     const budget = () => {
       const share = course.missed / Math.max(1, course.windows), allowed = course.allowed || 0;
       const left = allowed > 0 ? ` of ${(100 * allowed).toFixed(2)} % allowed, ${Math.round(100 * (1 - share / allowed))} % of the budget left` : "";
-      return `${course.missed} of ${course.windows} half-minutes above (${(100 * share).toFixed(2)} %${left})`;
+      return `${course.missed} of ${course.windows} windows above (${(100 * share).toFixed(2)} %${left})`;
     };
     const changes = () => {
       const list = $("#changes"), open = new Set(all("details[open]", list).map((element) => element.dataset.at));
