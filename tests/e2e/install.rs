@@ -252,6 +252,12 @@ async fn a_stolen_token_can_raise_floors_where_invited_and_nothing_else() {
     }
     assert!(allowed.is_empty(), "allowed: {allowed:#?}");
     assert!(stolen.delete("invited", &DeleteParams::default()).await.is_err());
+    // The same object, in the older version of the API.
+    let old: Api<k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler> =
+        Api::namespaced(as_trimtab(&cluster).await, &scope.name);
+    let params = PatchParams { dry_run: true, ..PatchParams::default() };
+    let metric = Patch::Merge(json!({"spec": {"targetCPUUtilizationPercentage": 1}}));
+    assert!(refused(&old.patch("invited", &params, &metric).await), "another version is no way round");
     let raise = json!({"spec": {"minReplicas": 5}, "metadata": {"annotations": note("{}".into())}});
     assert!(attempt("invited", raise).await, "a floor can be raised where invited");
 }

@@ -162,7 +162,8 @@ pub(crate) fn raising(raise: &Raise) -> Operations {
     let notes = ["metadata", "annotations", ANNOTATION];
     let seen = object.seen();
     let mut tests = epoch.as_ref().map_or_else(|| guard::alone(&seen), |epoch| guard::of_write(&seen, epoch));
-    if seen.generation.is_none() && object.kept.is_none() {
+    // Where there are no annotations, a map of them is made: none may have come meanwhile.
+    if (seen.generation.is_none() && object.kept.is_none()) || (kept.is_some() && !object.annotated) {
         tests.push(Test::Version(seen.version.clone()));
     }
     let mut operations = fence(tests);

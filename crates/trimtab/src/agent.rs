@@ -2,7 +2,7 @@
 
 use crate::autoscalers;
 use crate::boot::BootClock;
-use crate::cli::{self, Autoscalers};
+use crate::cli;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::import;
@@ -134,10 +134,8 @@ fn start_watches(client: &Client, settings: &cli::Run, inbox: &Inbox) {
     for scope in scopes(settings) {
         tokio::spawn(watch::pods(client.clone(), scope.clone(), inbox.clone()));
         tokio::spawn(watch::policies(client.clone(), scope.clone(), inbox.clone()));
-        if settings.autoscalers == Autoscalers::Shadow {
-            for kind in [import::Kind::Hpa, import::Kind::ScaledObject] {
-                tokio::spawn(autoscalers::follow(client.clone(), kind, scope.clone(), inbox.clone()));
-            }
+        for kind in [import::Kind::Hpa, import::Kind::ScaledObject] {
+            tokio::spawn(autoscalers::follow(client.clone(), kind, scope.clone(), inbox.clone()));
         }
     }
     if let Some(file) = settings.policy.clone() {

@@ -22,8 +22,11 @@ use trimtab_claim::{Seen, epoch};
 
 /// A CRD that is not installed is looked for again so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// What an autoscaler refers to is read again after so long: a release may change what its pods request.
-const FRESH: Duration = Duration::from_mins(5);
+/// What an autoscaler refers to is read again after so long: a release may change what its pods request. Every agent does.
+const FRESH: Duration = Duration::from_hours(1);
+
+/// What KEDA reads as false, by strconv.ParseBool of Go.
+const NO: [&str; 6] = ["0", "f", "F", "false", "FALSE", "False"];
 
 /// An autoscaler, with the policy that it amounts to.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +42,9 @@ impl Autoscaler {
     #[must_use]
     pub fn floor(&self) -> Floor {
         let Object { min, max, kept, .. } = &self.object;
-        Floor { min: *min, max: *max, kept: kept.as_deref().and_then(Kept::read) }
+        // Where nothing is set, KEDA goes to 0; the API server fills a 1 into a HorizontalPodAutoscaler.
+        let unset = (self.imported.source.kind == Kind::ScaledObject).then_some(0);
+        Floor { min: min.or(unset), max: *max, kept: kept.as_deref().and_then(Kept::read) }
     }
 }
 
@@ -169,8 +174,12 @@ async fn read(client: &Client, made: &mut BTreeMap<Source, Made>, source: &Sourc
     if let Some(before) = made.get(source).filter(|before| before.spec == spec && before.at.elapsed() < FRESH) {
         return before.imported.clone();
     }
-    let around = import::around(client, object).await;
+    let (around, complete) = import::around(client, object).await;
     let imported = import::of(object, &around);
+    // What could not be read just now is what it was.
+    if !complete && let Some(before) = made.get(source).filter(|before| before.spec == spec) {
+        return before.imported.clone();
+    }
     made.insert(source.clone(), Made { spec, at: Instant::now(), imported: imported.clone() });
     imported
 }
@@ -191,7 +200,7 @@ pub fn seen(kind: Kind, object: &Value, listing: u64) -> Object {
     };
     let paused = ["autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"]
         .iter()
-        .any(|name| text("/metadata/annotations", name).is_some_and(|value| value != "false"));
+        .any(|name| text("/metadata/annotations", name).is_some_and(|value| !NO.contains(&value.as_str())));
     Object {
         uid: text("/metadata", "uid").unwrap_or_default(),
         generation: at("/metadata/generation").and_then(Value::as_i64).filter(|_| kind == Kind::ScaledObject),

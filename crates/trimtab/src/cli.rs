@@ -130,7 +130,8 @@ pub struct Run {
     /// Whether to write, for policies that do not say: `shadow` writes nothing; a policy's own mode comes first
     #[arg(long, env = "TRIMTAB_MODE", value_name = "shadow|floor|own", default_value = "shadow")]
     pub mode: Mode,
-    /// What to do with `HorizontalPodAutoscaler`s and `ScaledObject`s whose target no policy names: `shadow` takes each for a policy
+    /// What to do with `HorizontalPodAutoscaler`s and `ScaledObject`s whose target no policy names: `shadow` takes each for a policy,
+    /// `ignore` decides none of them
     #[arg(long, env = "TRIMTAB_AUTOSCALERS", value_name = "shadow|ignore", default_value = "shadow")]
     pub autoscalers: Autoscalers,
     /// Look only into these namespaces; repeatable, or separated by commas
@@ -161,7 +162,7 @@ pub struct Run {
 pub enum Autoscalers {
     /// Each is taken for a policy, and decided in shadow.
     Shadow,
-    /// They are not looked at.
+    /// They are no policies.
     Ignore,
 }
 

@@ -8,7 +8,7 @@ use crate::act;
 use crate::autoscalers::{self, Autoscaler};
 use crate::cli;
 use crate::commands::Printed;
-use crate::config::{self, Document, Target};
+use crate::config::{self, Document, Mode, Target};
 use crate::import::{self, Kind, Source};
 use crate::watch::{self, MODE_LABEL, POLICY_LABEL};
 use crate::words;
@@ -90,7 +90,12 @@ pub struct Scene {
 
 impl Scene {
     fn map_name(&self) -> String {
-        format!("trimtab-{}", self.target.name.replace('.', "-"))
+        let name = self.target.name.replace('.', "-");
+        // A StatefulSet may be called as a Deployment is.
+        match self.resource.plural.as_str() {
+            "deployments" => format!("trimtab-{name}"),
+            plural => format!("trimtab-{plural}-{name}"),
+        }
     }
 
     /// The `ConfigMap` that `own` made.
@@ -99,13 +104,15 @@ impl Scene {
         self.maps.iter().find(|map| text(map, "/metadata/name") == name && note(map, KEPT).is_some())
     }
 
-    /// Whether a policy of its namespace names it.
-    fn has_policy(&self) -> bool {
+    /// The mode that policies of its namespace say, where one names it; `None` in it where that does not say.
+    #[expect(clippy::option_option, reason = "whether it is named, and what is said then")]
+    fn policy_mode(&self) -> Option<Option<Mode>> {
         let documents =
             self.maps.iter().flat_map(|map| map.pointer("/data").and_then(Value::as_object).into_iter().flatten());
-        documents.filter_map(|(_, text)| text.as_str()).any(|text| {
+        documents.filter_map(|(_, text)| text.as_str()).find_map(|text| {
             let document = Document { name: "policy", namespace: Some(&self.target.namespace), text: text.as_bytes() };
-            config::parse(&document, &|_| Vec::new()).workloads.iter().any(|workload| workload.target == self.target)
+            let workloads = config::parse(&document, &|_| Vec::new()).workloads;
+            workloads.into_iter().find(|workload| workload.target == self.target).map(|workload| workload.mode)
         })
     }
 
@@ -127,19 +134,26 @@ impl Scene {
 pub fn take(scene: &Scene) -> Result<Vec<Step>, String> {
     let target = &scene.target;
     let active: Vec<&Value> = scene.autoscalers.iter().filter(|one| is_active(one)).collect();
+    let mode = scene.policy_mode();
+    if mode.is_some_and(|mode| mode != Some(Mode::Own)) {
+        return Err(format!(
+            "the policy of {target} in its namespace does not say mode: own, so that nobody would set its size: set it there first"
+        ));
+    }
     let mut steps = Vec::new();
+    let mut pauses = None;
     match active.as_slice() {
-        [] if !scene.has_policy() => {
+        [] if mode.is_none() => {
             return Err(format!(
                 "{target} has neither an autoscaler nor a policy in its namespace: write one (docs/policy.md), with mode: own"
             ));
         }
         [] => {}
         [one] => {
-            steps.push(pause(scene, one));
-            if !scene.has_policy() {
+            if mode.is_none() {
                 steps.push(policy(scene, one)?);
             }
+            pauses = Some(pause(scene, one));
         }
         [..] => {
             let names: Vec<String> =
@@ -156,6 +170,8 @@ pub fn take(scene: &Scene) -> Result<Vec<Step>, String> {
             format!("let trimtab set the size of {target}"),
         ));
     }
+    // Last: until then it goes on, and trimtab writes nothing beside it.
+    steps.extend(pauses);
     Ok(steps)
 }
 
@@ -163,7 +179,7 @@ pub fn take(scene: &Scene) -> Result<Vec<Step>, String> {
 #[must_use]
 pub fn give_back(scene: &Scene) -> Vec<Step> {
     let mut steps = Vec::new();
-    if label(&scene.workload).is_some() {
+    if has_label(&scene.workload, MODE_LABEL) || has_label(&scene.workload, epoch::LABEL) {
         let operations = unlabelling(&scene.workload);
         let says = format!("trimtab writes nothing to {} any more", scene.target);
         steps.push(scene.step(&scene.resource, &scene.target.name, Change::Patch(operations), says));
@@ -186,6 +202,8 @@ fn pause(scene: &Scene, autoscaler: &Value) -> Step {
     let name = text(autoscaler, "/metadata/name");
     let kind = import::source(autoscaler).map_or(Kind::Hpa, |source| source.kind);
     let mut operations = vec![unchanged(autoscaler)];
+    let behavior = autoscaler.pointer("/spec/behavior").filter(|_| kind == Kind::Hpa);
+    operations.extend(behavior.map(|now| json!({"op": "test", "path": "/spec/behavior", "value": now})));
     let kept = match kind {
         Kind::ScaledObject => json!({ "paused": note(autoscaler, PAUSED) }),
         Kind::Hpa => json!({ "behavior": autoscaler.pointer("/spec/behavior") }),
@@ -245,8 +263,8 @@ fn lower(scene: &Scene, autoscaler: &Value) -> Option<Step> {
     let source = import::source(autoscaler)?;
     let object = autoscalers::seen(source.kind, autoscaler, 0);
     let resource = autoscalers::resource(source.kind);
-    if object.kept.is_none() || note(autoscaler, KEPT).is_some() {
-        object.mode_label.as_ref()?;
+    if object.kept.is_none() {
+        (has_label(autoscaler, MODE_LABEL) || has_label(autoscaler, epoch::LABEL)).then_some(())?;
         let says = format!("{source} asks for no floor any more");
         return Some(scene.step(&resource, &source.name, Change::Patch(unlabelling(autoscaler)), says));
     }
@@ -323,24 +341,35 @@ fn unchanged(object: &Value) -> Value {
 }
 
 fn noting(object: &Value, name: &str, value: &str) -> Vec<Value> {
-    let all = object.pointer("/metadata/annotations").is_none();
-    let all = all.then(|| json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
     let one = json!({"op": "add", "path": path(&["metadata", "annotations", name]), "value": value});
-    all.into_iter().chain([one]).collect()
+    a_map(object, "/metadata/annotations").into_iter().chain([one]).collect()
+}
+
+/// Makes a map where there is none, if none has come meanwhile.
+fn a_map(object: &Value, pointer: &str) -> Vec<Value> {
+    if object.pointer(pointer).is_some() {
+        return Vec::new();
+    }
+    let version = text(object, "/metadata/resourceVersion");
+    let unchanged =
+        (!version.is_empty()).then(|| json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}));
+    unchanged.into_iter().chain([json!({"op": "add", "path": pointer, "value": {}})]).collect()
+}
+
+fn has_label(object: &Value, name: &str) -> bool {
+    object.pointer("/metadata/labels").is_some_and(|labels| labels.get(name).is_some())
 }
 
 /// Takes the owner's word away, and with it whose it was.
 fn unlabelling(object: &Value) -> Vec<Value> {
-    let there = |name: &&str| object.pointer("/metadata/labels").is_some_and(|labels| labels.get(*name).is_some());
+    let there = |name: &&str| has_label(object, name);
     let remove = |name: &str| json!({"op": "remove", "path": path(&["metadata", "labels", name])});
     [unchanged(object)].into_iter().chain([MODE_LABEL, epoch::LABEL].into_iter().filter(there).map(remove)).collect()
 }
 
 fn labelling(object: &Value, value: &str) -> Vec<Value> {
-    let all = object.pointer("/metadata/labels").is_none();
-    let all = all.then(|| json!({"op": "add", "path": "/metadata/labels", "value": {}}));
     let one = json!({"op": "add", "path": path(&["metadata", "labels", MODE_LABEL]), "value": value});
-    [unchanged(object)].into_iter().chain(all).chain([one]).collect()
+    [unchanged(object)].into_iter().chain(a_map(object, "/metadata/labels")).chain([one]).collect()
 }
 
 // === commands ===
@@ -479,7 +508,7 @@ mod tests {
         for before in [hpa(&json!({})), hpa(&behavior), scaled_object(), paused_before] {
             let steps = take(&scene(vec![before.clone()], Vec::new())).unwrap();
             assert_eq!(steps.len(), 3, "it is paused, there is a policy, and the owner's word");
-            let taken = patched(before.clone(), &steps[0]);
+            let taken = patched(before.clone(), &steps[2]);
             assert!(is_active(&before) && !is_active(&taken), "{taken}");
             let back = give_back(&scene(vec![taken.clone()], Vec::new()));
             let mut after = patched(taken, &back[0]);
@@ -495,10 +524,11 @@ mod tests {
     fn the_policy_that_is_made_is_its_autoscalers_with_mode_own() {
         let mut scene = scene(vec![scaled_object()], Vec::new());
         let steps = take(&scene).unwrap();
-        let Change::Create(map) = &steps[1].change else { panic!("{}", steps[1]) };
+        let Change::Create(map) = &steps[0].change else { panic!("{}", steps[0]) };
         scene.maps = vec![map.clone()];
         assert!(
-            scene.has_policy() && map.pointer("/data/policy.yaml").unwrap().as_str().unwrap().contains("mode: own")
+            scene.policy_mode() == Some(Some(Mode::Own))
+                && map.pointer("/data/policy.yaml").unwrap().as_str().unwrap().contains("mode: own")
         );
         assert!(give_back(&scene).iter().any(|step| matches!(step.change, Change::Delete)));
         assert_eq!(take(&scene).unwrap().len(), 2, "a policy that is there is not made again");
@@ -520,6 +550,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_taken_over_says_why() {
+        let policy = "workloads:\n- target: web\n  replicas: { min: 1, max: 2 }\n  demand: { query: x }\n  capacity: { rate: 1 }\n  slo: none\n  mode: floor\n";
+        let map = json!({"metadata": {"name": "p"}, "data": {"p.yaml": policy}});
+        let said = take(&scene(vec![hpa(&json!({}))], vec![map])).unwrap_err();
+        assert!(said.contains("does not say mode: own"), "{said}");
         assert!(take(&scene(Vec::new(), Vec::new())).unwrap_err().contains("neither an autoscaler nor a policy"));
         let two = take(&scene(vec![hpa(&json!({})), scaled_object()], Vec::new())).unwrap_err();
         assert!(two.contains("hpa shop/web and scaledobject shop/so"), "{two}");
@@ -528,7 +562,7 @@ mod tests {
     #[test]
     fn a_step_is_printed_as_the_command_that_does_it() {
         let steps = take(&scene(vec![hpa(&json!({}))], Vec::new())).unwrap();
-        let first = steps[0].to_string();
+        let first = steps[2].to_string();
         assert!(
             first.contains(
                 "kubectl -n shop patch horizontalpodautoscalers.autoscaling web --type=json -p '[{\"op\":\"test\""

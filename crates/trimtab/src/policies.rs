@@ -5,16 +5,16 @@
 //! down at once.
 
 use crate::autoscalers::Autoscaler;
-use crate::cli;
+use crate::cli::{self, Autoscalers};
 use crate::commands::Printed;
 use crate::config::{self, Document, Target, Workload};
 use crate::import;
 use crate::inbox::{Event, Inbox};
 use crate::prometheus;
-use crate::view::{Change, Shelf};
+use crate::view::{Change, Scope, Shelf};
 use crate::watch;
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,17 @@ pub struct Policies {
     maps: BTreeMap<Option<String>, Shelf<MapName, MapData>>,
     /// What other autoscalers amount to: it counts where nobody wrote a policy.
     imported: config::Policies,
-    autoscalers: BTreeMap<(import::Kind, Option<String>), Shelf<import::Source, Autoscaler>>,
+    autoscalers: BTreeMap<(import::Kind, Scope), Shelf<import::Source, Autoscaler>>,
+    /// Them, by what they scale.
+    scaling: BTreeMap<Target, BTreeSet<import::Source>>,
+    /// Whether they are policies where nobody wrote one.
+    shadows: bool,
+    /// Whether some changed since they were last put in force: a listing is, as a whole.
+    stale: bool,
+    /// The watches that have listed once.
+    listed: BTreeSet<(Option<import::Kind>, Scope)>,
+    /// Whether the file was read once.
+    file_read: bool,
     sources: Vec<String>,
     in_force: BTreeMap<Target, Arc<Workload>>,
     /// What is wrong with each document.
@@ -46,7 +56,8 @@ impl Policies {
     /// No policies yet; `sources` are the names of Prometheus servers that a policy may use.
     #[must_use]
     pub fn new(settings: &cli::Run, sources: &[&str]) -> Self {
-        Self::of(settings.policy.as_deref().map(document_name), sources)
+        let shadows = settings.autoscalers == Autoscalers::Shadow;
+        Self { shadows, ..Self::of(settings.policy.as_deref().map(document_name), sources) }
     }
 
     /// No policies yet, of a file that is called like this.
@@ -57,6 +68,11 @@ impl Policies {
             maps: BTreeMap::new(),
             imported: config::Policies::default(),
             autoscalers: BTreeMap::new(),
+            scaling: BTreeMap::new(),
+            shadows: false,
+            stale: false,
+            listed: BTreeSet::new(),
+            file_read: false,
             sources: sources.iter().map(ToString::to_string).collect(),
             in_force: BTreeMap::new(),
             documents: BTreeMap::new(),
@@ -87,7 +103,21 @@ impl Policies {
         &'a self,
         target: &'a Target,
     ) -> impl Iterator<Item = (&'a import::Source, &'a Autoscaler)> + 'a {
-        self.autoscalers().filter(move |(_, autoscaler)| autoscaler.imported.target.as_ref() == Some(target))
+        let sources = self.scaling.get(target).into_iter().flatten();
+        sources.filter_map(|source| Some((source, self.autoscaler_named(source)?)))
+    }
+
+    /// Whether all autoscalers of these scopes are known: before, nobody can say that a workload has none.
+    #[must_use]
+    pub fn knows_autoscalers(&self, scopes: &[Scope]) -> bool {
+        scopes.iter().all(|scope| self.listed.contains(&(Some(import::Kind::Hpa), scope.clone())))
+    }
+
+    /// Whether all policies of these scopes are known: before, nobody can say what is not wanted.
+    #[must_use]
+    pub fn knows_policies(&self, scopes: &[Scope]) -> bool {
+        let file = self.file.is_none() || self.file_read;
+        file && scopes.iter().all(|scope| self.listed.contains(&(None, scope.clone())))
     }
 
     /// The one other autoscaler of a workload; `None` also where there are several.
@@ -106,6 +136,7 @@ impl Policies {
     /// The file reads like this now, or cannot be read.
     pub fn apply_file(&mut self, text: Result<Vec<u8>, String>) {
         let Some(name) = self.file.clone() else { return };
+        self.file_read = true;
         match text {
             Ok(text) => self.apply(&name, None, &text),
             Err(problem) => {
@@ -117,6 +148,9 @@ impl Policies {
 
     /// A watch on `ConfigMap`s speaks.
     pub fn apply_map(&mut self, scope: &Option<String>, change: Change<MapName, MapData>) {
+        if matches!(change, Change::Listed) {
+            self.listed.insert((None, scope.clone()));
+        }
         let shelf = self.maps.entry(scope.clone()).or_insert_with(Shelf::new);
         for (name, before) in shelf.apply(change) {
             let now = self.maps.get(scope).and_then(|shelf| shelf.get(&name)).cloned().unwrap_or_default();
@@ -139,23 +173,40 @@ impl Policies {
         scope: &Option<String>,
         change: Change<import::Source, Autoscaler>,
     ) -> bool {
+        if matches!(change, Change::Listed) {
+            self.listed.insert((Some(kind), scope.clone()));
+        }
         let shelf = self.autoscalers.entry((kind, scope.clone())).or_insert_with(Shelf::new);
-        let mut changed = false;
         for (source, before) in shelf.apply(change) {
             let now = shelf.get(&source).map(|autoscaler| &autoscaler.imported);
-            if now == before.as_ref().map(|autoscaler| &autoscaler.imported) {
+            let before = before.map(|autoscaler| autoscaler.imported);
+            if now == before.as_ref() {
                 continue;
             }
-            changed = true;
+            self.stale = true;
+            if let Some(target) = before.and_then(|imported| imported.target)
+                && let Some(sources) = self.scaling.get_mut(&target)
+            {
+                sources.remove(&source);
+                if sources.is_empty() {
+                    self.scaling.remove(&target);
+                }
+            }
+            if let Some(target) = now.and_then(|imported| imported.target.as_ref()) {
+                self.scaling.entry(target.clone()).or_default().insert(source.clone());
+            }
+            if !self.shadows {
+                continue;
+            }
             let name = source.to_string();
-            self.imported.remove(&name);
+            self.imported.discard(&name);
             self.documents.remove(&name);
             let Some(imported) = now else { continue };
             // Written here, so that it has no problem; its expressions are somebody else's, and the server has the last word on them.
             let problem = match &imported.policy {
                 Some(text) => {
                     let document = Document { name: &name, namespace: Some(&source.namespace), text: text.as_bytes() };
-                    self.imported.apply(&document, &|_| Vec::new()).rejected
+                    self.imported.take(&document, &|_| Vec::new()).rejected
                 }
                 None => imported.problem(),
             };
@@ -163,10 +214,13 @@ impl Policies {
                 self.documents.insert(name, problem);
             }
         }
-        if changed {
+        let ready = self.stale && !shelf.is_listing();
+        if ready {
+            self.stale = false;
+            self.imported.settle();
             self.settle();
         }
-        changed
+        ready
     }
 
     fn apply(&mut self, name: &str, namespace: Option<&str>, text: &[u8]) {

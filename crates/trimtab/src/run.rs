@@ -482,7 +482,7 @@ impl Loop {
             self.parts.counters.broke(breach.name());
         }
         let writes = self.may_write(workload, decision.at);
-        let epoch = self.epoch(&Site::Workload(target.clone()));
+        let epoch = self.permit(&Site::Workload(target.clone()));
         let Some(tracked) = self.tracked.get_mut(target) else { return };
         let before =
             tracked.last.as_ref().map(|last| (last.decision.verb, last.decision.to, last.decision.reason.code()));
@@ -492,7 +492,7 @@ impl Loop {
         }
         let write = decision.verb != Verb::Hold && writes == Writes::Own && breaches.is_empty();
         let resource = self.kinds.get(&target.kind).and_then(|known| known.resource.as_ref());
-        if write && let (Some(object), Some(resource)) = (self.view.object(target), resource) {
+        if write && let (Some(object), Some(resource), Some(epoch)) = (self.view.object(target), resource, epoch) {
             tracked.writing = true;
             let order = Order {
                 resource: resource.clone(),
@@ -522,7 +522,7 @@ impl Loop {
         if !matches!(allowed, Writes::Own | Writes::Floor) {
             return allowed;
         }
-        if !self.may_touch(&self.site(workload)) {
+        if self.permit(&self.site(workload)).is_none() {
             return Writes::OtherAgent(self.other_agent(workload));
         }
         if let Some(until) = tracked.standing_down.filter(|until| *until > at) {
@@ -539,6 +539,10 @@ impl Loop {
         let label = self.view.object(&workload.target).and_then(|object| object.mode_label.as_deref());
         if label != Some("own") {
             return Writes::NotOptedIn;
+        }
+        if !self.policies.knows_autoscalers(&self.parts.scopes) {
+            let why = "other autoscalers have not been listed yet, so nobody knows whether one scales it";
+            return Writes::Blocked { until: self.parts.clock.now(), why: why.into() };
         }
         let mut others = self.policies.autoscalers_of(&workload.target);
         others

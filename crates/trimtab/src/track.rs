@@ -195,8 +195,8 @@ impl Tracked {
         };
         let why = match &outcome {
             Outcome::Refused(Refusal::Changed) if self.misfits.1 >= MISFITS => Some(
-                "the API server says that the object has changed, and it has not: trimtab writes .spec.replicas, which this kind \
-                 may keep elsewhere or not hold"
+                "the API server says that the object has changed, and it has not: it may keep what trimtab writes elsewhere (.spec.replicas, \
+                 or an autoscaler's least size), or not hold it"
                     .to_owned(),
             ),
             Outcome::Refused(Refusal::Changed) | Outcome::Committed | Outcome::Unknown(_) => None,

@@ -107,6 +107,11 @@ impl<K: Ord + Clone, V> Shelf<K, V> {
         self.items.get(key)
     }
 
+    /// Whether it lists just now.
+    pub(crate) const fn is_listing(&self) -> bool {
+        self.listing.is_some()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.items.iter()
     }

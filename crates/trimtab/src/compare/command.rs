@@ -36,7 +36,7 @@ pub fn compare(command: &cli::Compare) -> BoxFuture<'_, anyhow::Result<Printed>>
         let since = Timestamp(now().0.saturating_sub(milliseconds(command.since)));
         let mut all = Vec::new();
         for workload in &wanted {
-            all.extend(Comparison::of(recorded(&reader, workload, since)?));
+            all.extend(recorded(&reader, workload, since)?.and_then(Comparison::of));
         }
         if all.is_empty() {
             let text = format!(
@@ -83,7 +83,8 @@ fn milliseconds(span: Duration) -> i64 {
 
 // === from a journal ===
 
-fn recorded(reader: &Reader, workload: &str, since: Timestamp) -> anyhow::Result<Course> {
+/// `None` where nothing is recorded of it since then.
+fn recorded(reader: &Reader, workload: &str, since: Timestamp) -> anyhow::Result<Option<Course>> {
     let mut moments = Vec::new();
     let mut last = None;
     let mut startup = None;
@@ -108,7 +109,7 @@ fn recorded(reader: &Reader, workload: &str, since: Timestamp) -> anyhow::Result
         written += u32::from(last.is_some() && stored.from != stored.to);
         last = Some(stored.policy);
     }
-    let Some(policy) = last else { bail!("the journal has no decision of {workload} in that time") };
+    let Some(policy) = last else { return Ok(None) };
     let mut remarks = Vec::new();
     if policies > 0 {
         remarks.push(format!("its policy changed {policies} times; it is played with the last one"));
@@ -117,7 +118,7 @@ fn recorded(reader: &Reader, workload: &str, since: Timestamp) -> anyhow::Result
         remarks.push("what happened may be trimtab's own doing where its mode was own or floor".to_owned());
     }
     let (startup, startup_measured) = startup.map_or((STARTUP, false), |startup| (startup, true));
-    Ok(Course { workload: workload.to_owned(), policy, moments, startup, startup_measured, remarks })
+    Ok(Some(Course { workload: workload.to_owned(), policy, moments, startup, startup_measured, remarks }))
 }
 
 // === from Prometheus ===
@@ -178,7 +179,13 @@ async fn sizes(source: &Source, target: &Target, command: &cli::Backtest) -> any
     let of = |series: &str| format!(r#"max({series}{{namespace="{namespace}",{label}="{name}"}})"#);
     let told = read(source, &of(wanted), command).await?;
     if !told.is_empty() {
-        return Ok((told, read(source, &of(ready), command).await?, "sizes are kube-state-metrics'".to_owned()));
+        let there = read(source, &of(ready), command).await?;
+        if there.is_empty() {
+            let remark =
+                format!("sizes are kube-state-metrics'; it has no {ready}, so all that were asked for count as ready");
+            return Ok((told.clone(), told, remark));
+        }
+        return Ok((told, there, "sizes are kube-state-metrics'".to_owned()));
     }
     let pods = import::pods(target);
     let series = format!(
@@ -208,8 +215,9 @@ async fn remembered(source: &Source, workload: &Workload, command: &cli::Backtes
         Some(query) => read(source, query, command).await.context("latency")?,
         None => none,
     };
-    let count = |values: &Values, at: &i64| values.get(at).map(|value| replicas(*value));
-    let moments = wanted.keys().map(|at| Moment {
+    // Who does not say how many were ready says nothing of that moment.
+    let both = wanted.iter().filter_map(|(at, wanted)| Some((at, replicas(*wanted), replicas(*ready.get(at)?))));
+    let moments = both.map(|(at, wanted, ready)| Moment {
         at: Timestamp(*at),
         demand: demand.get(at).and_then(|value| RequestsPerSecond::new(*value)),
         capacity: capacity
@@ -217,8 +225,8 @@ async fn remembered(source: &Source, workload: &Workload, command: &cli::Backtes
             .and_then(|value| RequestsPerSecond::new(*value))
             .filter(|rate| *rate > RequestsPerSecond::ZERO),
         latency: latency.get(at).and_then(|value| Seconds::new(*value)),
-        wanted: count(&wanted, at).unwrap_or(Replicas(0)),
-        ready: count(&ready, at).unwrap_or(Replicas(0)),
+        wanted,
+        ready,
     });
     let moments: Vec<Moment> = moments.collect();
     let (startup, startup_measured) = match command.startup {

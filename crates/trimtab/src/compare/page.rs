@@ -188,7 +188,7 @@ fn total(all: &[Comparison]) -> String {
         .collect();
     let worse = if worse.is_empty() { String::new() } else { format!("; dearer here: {}", worse.join(", ")) };
     let apart = if known == all.len() {
-        change(theirs, ours)
+        format!("{:+.1}; how sure that is stands at each", ours - theirs)
     } else {
         format!("cannot say: {known} of {} have an interval", all.len())
     };
@@ -231,7 +231,10 @@ figure{margin:1rem 0}svg{width:100%;height:auto}figcaption,small{color:#555}li{m
         }
         out.push_str("</ol>\n");
     }
-    let _ = writeln!(out, "<p>{}</p></html>", escaped(&total(all)));
+    if all.len() > 1 {
+        let _ = writeln!(out, "<p>{}</p>", escaped(&total(all)));
+    }
+    out.push_str("</html>\n");
     out
 }
 

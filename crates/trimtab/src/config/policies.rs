@@ -24,6 +24,13 @@ pub struct Applied {
 impl Policies {
     /// Puts a document in force, or leaves its last good version where it is.
     pub fn apply(&mut self, document: &Document<'_>, check: &dyn Fn(&str) -> Vec<String>) -> Applied {
+        let applied = self.take(document, check);
+        self.settle();
+        applied
+    }
+
+    /// The same of one of many: what is in force changes when they [`Policies::settle`].
+    pub fn take(&mut self, document: &Document<'_>, check: &dyn Fn(&str) -> Vec<String>) -> Applied {
         let parsed = parse(document, check);
         let text = String::from_utf8_lossy(document.text);
         let warnings = render_warnings(document.name, &text, &parsed.warnings);
@@ -31,14 +38,18 @@ impl Policies {
             return Applied { warnings, rejected: Some(render_all(document.name, &text, &parsed.problems)) };
         }
         self.documents.insert(document.name.to_owned(), parsed.workloads);
-        self.settle();
         Applied { warnings, rejected: None }
     }
 
     /// Takes a document out of force.
     pub fn remove(&mut self, name: &str) {
-        self.documents.remove(name);
+        self.discard(name);
         self.settle();
+    }
+
+    /// The same of one of many, until they [`Policies::settle`].
+    pub fn discard(&mut self, name: &str) {
+        self.documents.remove(name);
     }
 
     /// All workloads that exactly one document names.
@@ -53,7 +64,8 @@ impl Policies {
         &self.conflicts
     }
 
-    fn settle(&mut self) {
+    /// Puts in force what was taken, and out of force what was discarded.
+    pub fn settle(&mut self) {
         let mut named: BTreeMap<&Target, Vec<&Workload>> = BTreeMap::new();
         for workload in self.documents.values().flatten() {
             named.entry(&workload.target).or_default().push(workload);

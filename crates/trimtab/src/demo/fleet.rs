@@ -8,6 +8,7 @@ use super::plant::{Plant, TICK, Weather};
 use super::rival::{On, Rival};
 use crate::act::Written;
 use crate::config::{Kind, Target, Workload};
+use crate::import;
 use crate::inbox::Event;
 use crate::lease::Wanted;
 use crate::prometheus::{self, Answer};
@@ -272,6 +273,8 @@ impl World for Fleet {
         stage.told.clear();
         stage.show_pods();
         stage.events.push_back(Event::Pod { scope: None, change: Change::Listed });
+        // There is no other autoscaler in the demo's cluster.
+        stage.events.push_back(Event::Autoscaler { kind: import::Kind::Hpa, scope: None, change: Change::Listed });
         Vec::new()
     }
 

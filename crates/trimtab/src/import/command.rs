@@ -142,7 +142,7 @@ pub(crate) async fn of_cluster(client: &Client, namespace: &str) -> anyhow::Resu
     }
     let autoscalers: Vec<Value> = objects.iter().filter(|object| source(object).is_some()).cloned().collect();
     for autoscaler in &autoscalers {
-        objects.extend(around(client, autoscaler).await);
+        objects.extend(around(client, autoscaler).await.0);
     }
     Ok(objects)
 }
@@ -157,19 +157,20 @@ pub(crate) fn typed(object: DynamicObject, resource: &ApiResource) -> Value {
     value
 }
 
-/// What an autoscaler refers to, as far as it can be read: what cannot is said where it is missed.
+/// What an autoscaler refers to, as far as it can be read, and whether all of it could: what cannot is said where it is missed.
 #[must_use]
-pub fn around<'a>(client: &'a Client, autoscaler: &'a Value) -> BoxFuture<'a, Vec<Value>> {
+pub fn around<'a>(client: &'a Client, autoscaler: &'a Value) -> BoxFuture<'a, (Vec<Value>, bool)> {
     Box::pin(async move {
-        let mut found = Vec::new();
+        let (mut found, mut complete) = (Vec::new(), true);
         let namespace = autoscaler.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
         let reference = super::at(autoscaler, "/spec/scaleTargetRef");
         if let Ok(target) = super::scaled(namespace, reference)
             && let Ok(resource) = watch::resolve(client, &target.kind).await
         {
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-            if let Ok(Some(object)) = api.get_opt(&target.name).await {
-                found.push(typed(object, &resource));
+            match api.get_opt(&target.name).await {
+                Ok(object) => found.extend(object.map(|object| typed(object, &resource))),
+                Err(_) => complete = false,
             }
         }
         if list(autoscaler, "/spec/metrics")
@@ -177,10 +178,11 @@ pub fn around<'a>(client: &'a Client, autoscaler: &'a Value) -> BoxFuture<'a, Ve
         {
             let resource = ApiResource::erase::<k8s_openapi::api::core::v1::ConfigMap>(&());
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-            if let Ok(maps) = api.list(&ListParams::default().labels(ADAPTER)).await {
-                found.extend(maps.into_iter().map(|map| typed(map, &resource)));
+            match api.list(&ListParams::default().labels(ADAPTER)).await {
+                Ok(maps) => found.extend(maps.into_iter().map(|map| typed(map, &resource))),
+                Err(_) => complete = false,
             }
         }
-        found
+        (found, complete)
     })
 }

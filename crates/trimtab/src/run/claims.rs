@@ -5,6 +5,7 @@
 use super::Loop;
 use crate::autoscalers;
 use crate::config::{Mode, Target, Workload};
+use crate::floor;
 use crate::owner::{self, Ask, Claimed, Site};
 use crate::report;
 use crate::sense::Round;
@@ -57,7 +58,8 @@ impl Loop {
             Site::Autoscaler(source) => {
                 let autoscaler = self.policies.autoscaler_named(source)?;
                 let (object, target) = (&autoscaler.object, autoscaler.imported.target.as_ref()?);
-                let wanted = object.kept.is_some() || self.asks_for_floor(source, autoscaler);
+                let may = || floor::refused(target, Some(&autoscaler.floor())).is_none();
+                let wanted = object.kept.is_some() || (self.asks_for_floor(source, autoscaler) && may());
                 let resource = autoscalers::resource(source.kind);
                 wanted.then(|| Claimable { resource, seen: object.seen(), labelled: object.labelled, target })
             }
@@ -146,14 +148,11 @@ impl Loop {
         uid.is_none_or(|uid| self.ownership.is_ours(&site, uid, &hosts))
     }
 
-    /// The claim under which an object may be written; `None` also where there is no other agent.
-    pub(super) fn epoch(&self, site: &Site) -> Option<Epoch> {
-        self.ownership.held(site, self.parts.boot.now()).cloned()
-    }
-
-    /// Whether an object is this agent's to write.
-    pub(super) fn may_touch(&self, site: &Site) -> bool {
-        self.ownership.is_alone() || self.epoch(site).is_some()
+    /// Under what an object may be written now: a claim, or nothing where there is no other agent. `None` where it may not.
+    #[expect(clippy::option_option, reason = "whether it may be, and under what")]
+    pub(super) fn permit(&self, site: &Site) -> Option<Option<Epoch>> {
+        let held = self.ownership.held(site, self.parts.boot.now()).cloned();
+        (held.is_some() || self.ownership.is_alone()).then_some(held)
     }
 
     /// Who has a workload, for people to read.

@@ -38,12 +38,15 @@ impl Loop {
         let target = &workload.target;
         let Some((source, autoscaler)) = self.policies.autoscaler(target) else { return };
         let (floor, object) = (autoscaler.floor(), &autoscaler.object);
-        let epoch = self.epoch(&Site::Autoscaler(source.clone()));
+        let Some(epoch) = self.permit(&Site::Autoscaler(source.clone())) else { return };
         let Some(tracked) = self.tracked.get_mut(target) else { return };
         if tracked.writing {
             return;
         }
         let least = floor.min.unwrap_or(1);
+        if !floor.is_foreign() {
+            tracked.foreign_floor = None;
+        }
         if floor.is_foreign() && tracked.foreign_floor != Some(least) {
             tracked.foreign_floor = Some(least);
             tracked.standing_down = Some(self.parts.clock.now().after(STAND_DOWN));
@@ -88,15 +91,21 @@ impl Loop {
 
     /// Hands floors back that nobody asks for any more: the label was taken away, or the policy says something else.
     pub(super) fn hand_back_floors(&mut self, at: Timestamp) {
+        self.handed_back.retain(|source, _| self.policies.autoscaler_named(source).is_some());
+        let scopes = &self.parts.scopes;
+        if !self.policies.knows_policies(scopes) || !self.policies.knows_autoscalers(scopes) {
+            return;
+        }
         let mut back = Vec::new();
         for (source, autoscaler) in self.policies.autoscalers().filter(|(_, one)| one.object.kept.is_some()) {
             let Some(target) = &autoscaler.imported.target else { continue };
             let site = Site::Autoscaler(source.clone());
             let tried = self.handed_back.get(source).is_some_and(|tried| at.since(*tried) < AGAIN);
             let writing = self.tracked.get(target).is_some_and(|tracked| tracked.writing);
-            if self.asks_for_floor(source, autoscaler) || tried || writing || !self.may_touch(&site) {
+            if self.asks_for_floor(source, autoscaler) || tried || writing {
                 continue;
             }
+            let Some(epoch) = self.permit(&site) else { continue };
             let min = autoscaler.floor().own();
             let said = min.map_or_else(|| "unset".to_owned(), |min| min.to_string());
             back.push(Raise {
@@ -106,7 +115,7 @@ impl Loop {
                 kept: None,
                 min,
                 at,
-                epoch: self.epoch(&site),
+                epoch,
                 because: format!("handed back: least size {said}"),
             });
         }
