@@ -11,6 +11,7 @@ mod claims;
 mod cluster;
 mod custom;
 mod disturbances;
+mod hpa_live;
 mod install;
 mod live;
 mod measure;

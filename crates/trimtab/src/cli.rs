@@ -398,8 +398,11 @@ pub struct Hpa {
     #[arg(value_name = "NAMESPACE/NAME", required_unless_present = "cases")]
     pub target: Option<Autoscaler>,
     /// Answer these cases instead: JSON lines of a file, or of standard input (`-`); docs/hpa.md describes them
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "context", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "context", "json", "case"])]
     pub cases: Option<PathBuf>,
+    /// Print what the answer would be made of, as a case for `--cases`, instead of the answer
+    #[arg(long, conflicts_with = "json")]
+    pub case: bool,
     /// Context of the kubeconfig to use
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,

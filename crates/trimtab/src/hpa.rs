@@ -70,6 +70,9 @@ async fn now(target: &Autoscaler, command: &Hpa) -> anyhow::Result<Printed> {
         );
         return Ok(Printed { text, code: 4 });
     };
+    if command.case {
+        return Ok(Printed { text: format!("{}\n", seen.case), code: 0 });
+    }
     let case = read(&serde_json::to_vec(&seen.case)?).map_err(|problem| anyhow!("{namespace}/{name}: {problem}"))?;
     let answer = evaluate(&case)?;
     let text =

@@ -550,7 +550,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_taken_over_says_why() {
-        let policy = "workloads:\n- target: web\n  replicas: { min: 1, max: 2 }\n  demand: { query: x }\n  capacity: { rate: 1 }\n  slo: none\n  mode: floor\n";
+        let policy = "workloads:\n- target: shop/web\n  replicas: { min: 1, max: 2 }\n  demand: { query: x }\n  capacity: { rate: 1 }\n  slo: none\n  mode: floor\n";
         let map = json!({"metadata": {"name": "p"}, "data": {"p.yaml": policy}});
         let said = take(&scene(vec![hpa(&json!({}))], vec![map])).unwrap_err();
         assert!(said.contains("does not say mode: own"), "{said}");
