@@ -21,6 +21,7 @@ mod canvas;
 mod churn;
 mod figures;
 mod files;
+mod forecasters;
 mod frontier;
 mod horizon;
 mod live;
@@ -39,6 +40,7 @@ pub fn bench(command: &Bench) -> anyhow::Result<Printed> {
     let mut files = Files::new(&command.out);
     let text = match &command.view {
         None | Some(View::Table) => table::view(command, &scenarios, &mut files)?,
+        Some(View::Forecasters) => forecasters::view(command, &setting::only(scenarios)?, &mut files)?,
         Some(View::Frontier) => frontier::view(command, &setting::only(scenarios)?, &mut files)?,
         Some(View::Horizon) => horizon::view(command, &setting::only(scenarios)?, &mut files)?,
         Some(View::Churn) => churn::view(command, &setting::only(scenarios)?, &mut files)?,

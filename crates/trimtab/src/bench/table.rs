@@ -1,5 +1,4 @@
-//! The published table: everybody on every workload, beside what was published; whoever is driven by forecasts, with the same forecaster; and
-//! how sure the differences are.
+//! The published table: everybody on every workload, beside what was published; and how sure the differences are.
 
 use super::files::{Files, intervals_csv, quoted, runs_csv};
 use super::setting::{Course, axes, courses};
@@ -7,7 +6,6 @@ use super::{Mean, Named, Runs, by_default, columns, figures, progress, seeds, sh
 use crate::cli::Bench;
 use std::fmt::Write;
 use trimtab_sim::contest::Contender;
-use trimtab_sim::forecaster::Driver;
 use trimtab_sim::run::{Scenario, Score};
 use trimtab_sim::service::INTERVAL;
 use trimtab_sim::statistics::{Estimate, blocks, estimate, tally};
@@ -18,23 +16,14 @@ const PAIRS: u64 = 5;
 const BLOCK: usize = 20;
 /// Less than a tenth of an interval in a thousand apart is a tie.
 const TIE: f64 = 1e-4;
-/// Rivals that are driven by forecasts.
-const DRIVEN: [Contender; 7] = [
-    Contender::Gate,
-    Contender::StaticFloor,
-    Contender::PurePredictive,
-    Contender::RecedingHorizon,
-    Contender::SeasonalTrigger,
-    Contender::Phpa,
-    Contender::WindowMax,
-];
 /// Resamples are drawn from it.
 const SEED: u64 = 1;
 
 pub(super) fn view(command: &Bench, scenarios: &[Scenario], files: &mut Files) -> anyhow::Result<String> {
     let courses = courses(&command.demand)?;
     let seeds = seeds(command, 5);
-    let entrants = if command.policies.is_empty() { everybody() } else { chosen(&command.policies) };
+    let entrants =
+        if command.policies.is_empty() { by_default(&Contender::EVERYBODY) } else { chosen(&command.policies) };
     let progress = progress(courses.len() * entrants.len() * scenarios.len(), seeds)?;
     let (mut text, mut all) = (String::new(), Vec::new());
     for scenario in scenarios {
@@ -66,20 +55,6 @@ pub(super) fn view(command: &Bench, scenarios: &[Scenario], files: &mut Files) -
     Ok(text)
 }
 
-/// Everybody with the forecasts of its author; and whoever is driven by forecasts once more, with those of others.
-fn everybody() -> Vec<Named> {
-    let driven = |driver: Driver, whose: &'static str| {
-        move |it: &Contender| Named {
-            name: format!("{}, {whose} forecast", it.name()),
-            entrant: it.by_default().driven(driver),
-        }
-    };
-    let own = Contender::EVERYBODY.iter().filter(|it| has_own(**it));
-    let published = own.map(driven(Driver::Published, "published"));
-    let trimtabs = DRIVEN.iter().map(driven(Driver::Trimtab, "trimtab's"));
-    by_default(&Contender::EVERYBODY).into_iter().chain(published).chain(trimtabs).collect()
-}
-
 /// trimtab, and those that were asked for, in the order of all.
 fn chosen(policies: &[Contender]) -> Vec<Named> {
     let all = Contender::EVERYBODY.into_iter();
@@ -87,41 +62,10 @@ fn chosen(policies: &[Contender]) -> Vec<Named> {
     by_default(&some)
 }
 
-/// Whether it is as its author made it.
-fn is_plain(named: &Named) -> bool {
-    named.entrant.driver == Driver::Own
-}
-
-/// Whether a rival's author gave it forecasts other than the published ones.
-fn has_own(contender: Contender) -> bool {
-    matches!(contender, Contender::SeasonalTrigger | Contender::Phpa | Contender::WindowMax)
-}
-
-/// Whoever is driven by forecasts, with each forecaster there is.
-fn one_forecaster(runs: &Runs) -> comfy_table::Table {
-    let header =
-        ["DRIVEN BY, VIOLATIONS @ HOURS", "ITS OWN FORECAST", "THE PUBLISHED FORECASTER", "TRIMTAB'S FORECAST"];
-    let mut table = columns(&header.map(str::to_owned));
-    for contender in std::iter::once(Contender::Trimtab).chain(DRIVEN) {
-        let cell = |driver: Driver| {
-            let is_it = |named: &Named| named.entrant.contender == contender && named.entrant.driver == driver;
-            let place = runs.entrants.iter().position(is_it);
-            place.map_or_else(|| "-".to_owned(), |place| runs.mean(None, place).cell())
-        };
-        let (published, trimtabs) = match contender {
-            Contender::Trimtab => (Driver::Published, Driver::Own),
-            it if has_own(it) => (Driver::Published, Driver::Trimtab),
-            _ => (Driver::Own, Driver::Trimtab),
-        };
-        table.add_row([contender.name().to_owned(), cell(Driver::Own), cell(published), cell(trimtabs)]);
-    }
-    table
-}
-
 fn tables(runs: &Runs) -> String {
     let header = ["MEAN OF ALL", "VIOLATIONS", "REPLICA-HOURS", "CHURN", "SLOW REQUESTS", "LARGEST BACKLOG"];
     let mut means = columns(&header.map(str::to_owned));
-    for (number, named) in runs.entrants.iter().enumerate().filter(|(_, named)| is_plain(named)) {
+    for (number, named) in runs.entrants.iter().enumerate() {
         let Mean { violations, replica_hours, churn, slow, backlog } = runs.mean(None, number);
         means.add_row([
             named.name.clone(),
@@ -135,7 +79,7 @@ fn tables(runs: &Runs) -> String {
     let comparable = is_published(&runs.scenario);
     let names = runs.courses.iter().map(|course| course.name.clone());
     let mut each = columns(&std::iter::once("VIOLATIONS @ HOURS".to_owned()).chain(names).collect::<Vec<_>>());
-    for (entrant, named) in runs.entrants.iter().enumerate().filter(|(_, named)| is_plain(named)) {
+    for (entrant, named) in runs.entrants.iter().enumerate() {
         let cell = |course: usize| runs.mean(Some(course), entrant).cell();
         each.add_row(std::iter::once(named.name.clone()).chain((0..runs.courses.len()).map(cell)));
         let of = |course: &Course| {
@@ -149,12 +93,7 @@ fn tables(runs: &Runs) -> String {
             each.add_row(std::iter::once("  as published".to_owned()).chain(published.iter().map(cell)));
         }
     }
-    let driven = if runs.entrants.iter().all(is_plain) {
-        String::new()
-    } else {
-        format!("{}\n\n", trimmed(&one_forecaster(runs)))
-    };
-    format!("{}\n\n{}\n\n{driven}", trimmed(&means), trimmed(&each))
+    format!("{}\n\n{}\n\n", trimmed(&means), trimmed(&each))
 }
 
 /// Whether the published figures are of such a world; their policies look every half-minute, however often others do.
@@ -237,7 +176,7 @@ fn pairs(runs: &Runs) -> String {
         "WIN/TIE/LOSS IN VIOLATIONS",
     ];
     let mut table = columns(&header.map(str::to_owned));
-    for (number, named) in runs.entrants.iter().enumerate().skip(1).filter(|(_, named)| is_plain(named)) {
+    for (number, named) in runs.entrants.iter().enumerate().skip(1) {
         let pair = pair(runs, None, number);
         let (wins, ties, losses) = pair.rounds;
         table.add_row([

@@ -40,6 +40,7 @@ fn the_same_command_gives_the_same_files_figures_too() {
         ("frontier", &on_trace, vec!["frontier.csv", "frontier.svg"]),
         ("churn", &on_trace, vec!["churn.csv"]),
         ("ablation", &on_trace, vec!["ablation.csv"]),
+        ("forecasters", &on_trace, vec!["forecasters.csv"]),
         ("horizon", &on_trace, vec!["horizon.csv"]),
         ("model-error", &on_trace, vec!["model-error.csv"]),
         ("surge", &small, vec!["surge.csv", "surge.svg"]),
@@ -63,7 +64,7 @@ fn a_row_stands_for_each_run_and_for_each_interval() {
     let printed = bench(&command(&start_ups)).unwrap();
     assert!(printed.text.contains("Start-up 60 s"), "{}", printed.text);
     let files = contents(&out);
-    let runs = 2 * 26 * 2;
+    let runs = 2 * 16 * 2;
     assert_eq!(files["runs.csv"].lines().count(), 1 + runs);
     assert_eq!(files["intervals.csv"].lines().count(), 1 + 20 * runs);
     let wide = |line: &str| line.replace(", ", " ").split(',').count();

@@ -39,6 +39,8 @@ pub struct Bench {
 pub enum View {
     /// All policies on all workloads, beside the published figures
     Table,
+    /// Whoever is driven by forecasts, each by its own, by the published forecaster and by trimtab's (5 seeds)
+    Forecasters,
     /// Cost against violations with every policy's knob swept, and the hypervolume of each
     Frontier,
     /// How far a plan looks ahead, for several start-ups and ramp limits (1 seed)
