@@ -18,7 +18,7 @@ use tokio::time::Instant;
 const STAGES: [&str; 6] =
     ["as it should be", "too much", "a metric that fails", "up disabled", "a rollout", "next to nothing"];
 /// Syncs that are compared in each, and the longest that a stage lasts: the controller syncs every 15 s.
-const SYNCS: usize = 2;
+const SYNCS: usize = 1;
 const STAGE: Duration = Duration::from_secs(75);
 /// How long the size that was changed last still counts in a rate of 15 s, with the time between two looks.
 const RECENT: Duration = Duration::from_secs(20);
