@@ -186,10 +186,15 @@ async fn load_is_open_and_every_request_is_accounted_for() {
         load(&["--target", &target, "--rate", "20", "--duration", "3s", "--interval", "1s", "--seed", "7"]);
     let sent = count(&summary, "sent");
     assert!((30..=90).contains(&sent), "60 expected: {summary}");
-    assert_eq!(sent, count(&summary, "served") + count(&summary, "failed") + count(&summary, "in_flight"));
-    assert!(count(&summary, "in_flight") > 20, "{summary}");
-    let added: u64 = rows.iter().map(|row| row[2].parse::<u64>().expect("a count")).sum();
-    assert_eq!(sent, added, "the rows add up");
+    assert_eq!(count(&summary, "in_flight"), 0, "what is under way at the end is waited for: {summary}");
+    assert_eq!(
+        sent,
+        count(&summary, "served") + count(&summary, "failed"),
+        "every request is accounted for: {summary}"
+    );
+    let column = |index: usize| rows.iter().map(move |row| row[index].parse::<u64>().expect("a count"));
+    assert_eq!(sent, column(2).sum::<u64>(), "the rows add up");
+    assert!(column(9).max() > Some(20), "it sends on while nobody answers: {rows:?}");
     let again = load(&["--target", &target, "--rate", "20", "--duration", "3s", "--seed", "7"]).1;
     assert_eq!(count(&again, "sent"), sent, "one seed, one sequence of arrivals");
 }
