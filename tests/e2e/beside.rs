@@ -1,6 +1,7 @@
 //! Beside the autoscalers that are there: with no configuration each is a policy in shadow, and nothing is written.
 
 use crate::cluster::{Cluster, binary, until};
+use crate::install::nobody_installed;
 use crate::world::{Agent, World};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{Api, Patch, PatchParams};
@@ -204,6 +205,7 @@ async fn a_floor_raises_a_real_autoscalers_least_size_and_hands_it_back() {
     if !cluster.is_testbed("floor (audit log)") {
         return;
     }
+    let _alone = nobody_installed().await;
     let mut world = World::empty(&cluster, "e2e-floor").await;
     world.start_service_with_cpu(2, &SERVICE, "100m").await;
     world.load(200).await;
@@ -282,6 +284,7 @@ async fn keda_stands_still_while_trimtab_owns_and_goes_on_after_release() {
         println!("skipped: KEDA: needs KEDA: start the testbed --with keda");
         return;
     }
+    let _alone = nobody_installed().await;
     let world = World::with_service(&cluster, "e2e-keda", 2, &[]).await;
     let namespace = world.namespace().to_owned();
     world.unlabel("deployment", "trimtab.dev/mode");

@@ -2,6 +2,7 @@
 
 use crate::beside::hpa;
 use crate::cluster::{Cluster, binary, until};
+use crate::install::nobody_installed;
 use crate::world::{World, repository};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -106,6 +107,7 @@ async fn the_page_about_autoscalers_works_as_it_is_written() {
         answer.contains("\"value\"").then_some(())
     })
     .await;
+    let _alone = nobody_installed().await;
     let text = std::fs::read_to_string(repository().join("docs/beside-hpa.md")).expect("the page");
     let blocks = blocks(&text);
     let [see, shadow, compare, floor, own, back] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
