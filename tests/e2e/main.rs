@@ -11,7 +11,7 @@ mod claims;
 mod cluster;
 mod custom;
 mod disturbances;
-mod hpa_live;
+mod hpa_sync;
 mod install;
 mod live;
 mod measure;
