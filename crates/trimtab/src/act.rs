@@ -367,8 +367,9 @@ pub(crate) mod tests {
         Client::new(tower::service_fn(answer), "shop")
     }
 
-    fn first_look() -> Decision {
-        let policy = Policy {
+    /// From 1 to 9 replicas of 50/s, and 200 ms.
+    pub(crate) fn policy() -> Policy {
+        Policy {
             replicas: Bounds::new(Replicas(1), Replicas(9)).unwrap(),
             objective: Objective {
                 latency: Seconds::milliseconds(200),
@@ -381,7 +382,11 @@ pub(crate) mod tests {
             events: Vec::new(),
             ramp: None,
             method: Method::Priced,
-        };
+        }
+    }
+
+    /// Four replicas, and nothing that is known.
+    pub(crate) fn snapshot() -> Snapshot {
         let missing = Absence::NotYetAsked;
         let fleet = Fleet {
             desired: Replicas(4),
@@ -391,7 +396,7 @@ pub(crate) mod tests {
             startup: None,
             rolling_out: false,
         };
-        let snapshot = Snapshot {
+        Snapshot {
             at: Timestamp(0),
             demand: Reading::Missing(missing),
             capacity: Reading::Missing(missing),
@@ -400,8 +405,11 @@ pub(crate) mod tests {
             foretold: Vec::new(),
             protected: BTreeMap::new(),
             fleet,
-        };
-        decide(&policy, &mut State::default(), &snapshot)
+        }
+    }
+
+    fn first_look() -> Decision {
+        decide(&policy(), &mut State::default(), &snapshot())
     }
 
     /// A decision to go from one size to another.

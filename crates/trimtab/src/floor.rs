@@ -155,41 +155,15 @@ pub fn refused(target: &Target, floor: Option<&Floor>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::act;
     use proptest::prelude::*;
     use trimtab_core::plan::{Plan, Rule};
-    use trimtab_core::policy::{Objective, Policy};
-    use trimtab_core::snapshot::{Absence, Fleet, Reading, Snapshot};
     use trimtab_core::unit::{Ratio, RequestsPerSecond};
-    use trimtab_core::{State, decide};
 
     const MORNING: i64 = 20_000 * DAY + 6 * 3_600_000;
 
     fn decision(verb: Verb, to: u32, at: i64) -> Decision {
-        let policy: Policy = serde_json::from_value(serde_json::json!({
-            "replicas": {"min": 1, "max": 9}, "objective": Objective::unpromised(), "capacity": {"declared": 50.0},
-            "protect": [], "stabilization": 0.0,
-        }))
-        .unwrap();
-        let missing = Absence::NotYetAsked;
-        let fleet = Fleet {
-            desired: Replicas(4),
-            ready: Replicas(4),
-            starting: Replicas(0),
-            stuck: Replicas(0),
-            startup: None,
-            rolling_out: false,
-        };
-        let snapshot = Snapshot {
-            at: Timestamp(at),
-            demand: Reading::Missing(missing),
-            capacity: Reading::Missing(missing),
-            latency: Reading::Missing(missing),
-            utilization: Reading::Missing(missing),
-            foretold: Vec::new(),
-            protected: std::collections::BTreeMap::new(),
-            fleet,
-        };
-        Decision { verb, to: Replicas(to), ..decide(&policy, &mut State::default(), &snapshot) }
+        Decision { verb, at: Timestamp(at), ..act::tests::decision(Replicas(4), Replicas(to)) }
     }
 
     fn floor(min: u32, kept: Option<Kept>) -> Floor {

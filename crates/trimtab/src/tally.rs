@@ -87,50 +87,22 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
-    use trimtab_core::policy::{Bounds, Capacity, Method, Objective};
-    use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample};
-    use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond};
+    use crate::act;
+    use trimtab_core::snapshot::{Coverage, Reading, Sample};
     use trimtab_core::{State, decide};
 
     #[test]
     fn an_hour_counts_what_was_missed_in_it_and_no_more() {
-        let policy = Policy {
-            replicas: Bounds::new(Replicas(1), Replicas(9)).unwrap(),
-            objective: Objective {
-                latency: Seconds::milliseconds(200),
-                misses: Ratio::percent(1),
-                window: Objective::WINDOW,
-            },
-            capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
-            protect: Vec::new(),
-            stabilization: Seconds::ZERO,
-            events: Vec::new(),
-            ramp: None,
-            method: Method::Priced,
-        };
+        let policy = act::tests::policy();
         let (mut tally, mut state) = (Tally::default(), State::default());
         // Two hours; one look in ten seconds; in the second hour, ten minutes are slow.
         for look in 1..=720 {
             let slow = (400..460).contains(&look);
             let value = Seconds::milliseconds(if slow { 300 } else { 100 });
-            let fleet = Fleet {
-                desired: Replicas(4),
-                ready: Replicas(4),
-                starting: Replicas(0),
-                stuck: Replicas(0),
-                startup: None,
-                rolling_out: false,
-            };
             let snapshot = Snapshot {
                 at: Timestamp(look * 10_000),
-                demand: Reading::Missing(Absence::Unreachable),
-                capacity: Reading::Missing(Absence::NotConfigured),
                 latency: Reading::Fresh(Sample { value, age: None, coverage: Coverage::Unmeasured }),
-                utilization: Reading::Missing(Absence::NotConfigured),
-                foretold: Vec::new(),
-                protected: BTreeMap::new(),
-                fleet,
+                ..act::tests::snapshot()
             };
             let decision = decide(&policy, &mut state, &snapshot);
             tally.note(&policy, &snapshot, &decision);
