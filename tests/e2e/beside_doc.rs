@@ -1,6 +1,6 @@
 //! docs/beside-hpa.md, run as it is written.
 
-use crate::beside::hpa;
+use crate::beside::{hpa, trimtab};
 use crate::cluster::{Cluster, binary, until};
 use crate::install::nobody_installed;
 use crate::world::{World, repository};
@@ -110,7 +110,9 @@ async fn the_page_about_autoscalers_works_as_it_is_written() {
     let _alone = nobody_installed().await;
     let text = std::fs::read_to_string(repository().join("docs/beside-hpa.md")).expect("the page");
     let blocks = blocks(&text);
-    let [see, shadow, compare, floor, own, back] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+    let [see, shadow, compare, floor, own, back, uninstall] = blocks.as_slice() else {
+        panic!("{} blocks", blocks.len())
+    };
     let mut shell = Shell::start(&world);
 
     let said = shell.run(see).await;
@@ -139,7 +141,14 @@ async fn the_page_about_autoscalers_works_as_it_is_written() {
     assert!(fields.iter().any(|entry| entry.manager.as_deref() == Some("trimtab")), "{fields:?}");
 
     shell.run(back).await;
-    assert_eq!((autoscaler(&world).await.spec, word(&world).await), (before, None), "as it was");
+    assert_eq!((autoscaler(&world).await.spec, word(&world).await), (before.clone(), None), "as it was");
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "shop");
     assert!(maps.get_opt("trimtab-web").await.expect("it answers").is_none());
+
+    // As somebody leaves it who forgot to release it.
+    let (said, code) = trimtab(&cluster, &["own", "shop/web"]);
+    assert_eq!(code, Some(0), "{said}");
+    let said = shell.run(uninstall).await;
+    assert!(said.contains("kubectl -n shop patch") && said.contains("done: hpa shop/web is in charge again"), "{said}");
+    assert_eq!((autoscaler(&world).await.spec, word(&world).await), (before, None), "as it was");
 }

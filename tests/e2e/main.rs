@@ -15,5 +15,6 @@ mod hpa_sync;
 mod install;
 mod live;
 mod measure;
+mod release;
 mod scaling;
 mod world;

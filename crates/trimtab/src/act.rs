@@ -7,9 +7,10 @@
 //! unknown, and an unknown outcome is read back. Nothing is ever queued: a refused decision is dropped, and the next one starts
 //! from what is there then.
 
-use crate::autoscalers;
+use crate::autoscalers::{self, Object};
 use crate::config::Target;
-use crate::floor::ANNOTATION;
+use crate::floor::{ANNOTATION, Kept};
+use crate::import::Kind;
 use crate::owner;
 use crate::view::Scalable;
 use crate::watch::MODE_LABEL;
@@ -135,7 +136,7 @@ pub(crate) async fn raise(client: &Client, raise: &Raise) -> Written {
     let resource = autoscalers::resource(source.kind);
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &source.namespace, &resource);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    let patch = Patch::Json::<()>(raising(raise));
+    let patch = Patch::Json::<()>(raising(source.kind, object, (raise.kept.as_ref(), raise.min), raise.epoch.as_ref()));
     let outcome = match tokio::time::timeout(DEADLINE.duration(), api.patch(&source.name, &params, &patch)).await {
         Ok(Ok(_)) => Outcome::Committed,
         // What became of it is seen on the object: its least size and what is kept there are one.
@@ -156,12 +157,16 @@ pub(crate) async fn raise(client: &Client, raise: &Raise) -> Written {
 
 /// The patch of a floor. Where there is no generation to test, the least size that it was decided on is tested, and what is kept, which
 /// is another after every write; before the first there is nothing kept, and nothing at all may have changed.
-pub(crate) fn raising(raise: &Raise) -> Operations {
-    let Raise { source, object, kept, min, epoch, .. } = raise;
-    let (field, _) = autoscalers::fields(source.kind);
+pub(crate) fn raising(
+    kind: Kind,
+    object: &Object,
+    (kept, min): (Option<&Kept>, Option<u32>),
+    epoch: Option<&Epoch>,
+) -> Operations {
+    let (field, _) = autoscalers::fields(kind);
     let notes = ["metadata", "annotations", ANNOTATION];
     let seen = object.seen();
-    let mut tests = epoch.as_ref().map_or_else(|| guard::alone(&seen), |epoch| guard::of_write(&seen, epoch));
+    let mut tests = epoch.map_or_else(|| guard::alone(&seen), |epoch| guard::of_write(&seen, epoch));
     // Where there are no annotations, a map of them is made: none may have come meanwhile.
     if (seen.generation.is_none() && object.kept.is_none()) || (kept.is_some() && !object.annotated) {
         tests.push(Test::Version(seen.version.clone()));
@@ -170,7 +175,7 @@ pub(crate) fn raising(raise: &Raise) -> Operations {
     operations.extend(object.min.map(|min| test(&["spec", field], min.into())));
     operations.extend(object.kept.clone().map(|kept| test(&notes, kept.into())));
     match min {
-        Some(min) => operations.push(add(&["spec", field], (*min).into())),
+        Some(min) => operations.push(add(&["spec", field], min.into())),
         None if object.min.is_some() => operations.push(remove(&["spec", field])),
         None => {}
     }
@@ -189,7 +194,7 @@ pub(crate) fn raising(raise: &Raise) -> Operations {
 }
 
 /// What kind of refusal an error is; `None` where the write may have been done all the same.
-fn classify(error: &kube::Error) -> Option<Refusal> {
+pub(crate) fn classify(error: &kube::Error) -> Option<Refusal> {
     let (meaning, message) = refusal(error);
     Some(match meaning {
         Meaning::Changed => Refusal::Changed,

@@ -41,10 +41,7 @@ impl Autoscaler {
     /// Its least size.
     #[must_use]
     pub fn floor(&self) -> Floor {
-        let Object { min, max, kept, .. } = &self.object;
-        // Where nothing is set, KEDA goes to 0; the API server fills a 1 into a HorizontalPodAutoscaler.
-        let unset = (self.imported.source.kind == Kind::ScaledObject).then_some(0);
-        Floor { min: min.or(unset), max: *max, kept: kept.as_deref().and_then(Kept::read) }
+        self.object.floor(self.imported.source.kind)
     }
 }
 
@@ -76,6 +73,14 @@ pub struct Object {
 }
 
 impl Object {
+    /// Its least size, of an object of this kind.
+    #[must_use]
+    pub fn floor(&self, kind: Kind) -> Floor {
+        // Where nothing is set, KEDA goes to 0; the API server fills a 1 into a HorizontalPodAutoscaler.
+        let unset = (kind == Kind::ScaledObject).then_some(0);
+        Floor { min: self.min.or(unset), max: self.max, kept: self.kept.as_deref().and_then(Kept::read) }
+    }
+
     /// As the protocol of claims looks at it.
     #[must_use]
     pub fn seen(&self) -> Seen {

@@ -77,14 +77,14 @@ pub enum Command {
     Hpa(Hpa),
     /// Print the policy that a `HorizontalPodAutoscaler` or `ScaledObject` amounts to, and what of it cannot be carried over
     Import(Import),
-    /// Compare what happened with what trimtab would have done on the same demand, from its journal
+    /// Compare what happened with what trimtab would have done on the same demand, from what its agents recorded
     Compare(Compare),
     /// The same from the history that Prometheus holds, with nothing installed in the cluster
     Backtest(Backtest),
     /// Take the size of a workload over from its autoscaler, which is paused
     Own(Own),
-    /// Give a workload back to its autoscaler as it was, and lower what a floor raised
-    Release(Own),
+    /// Give a workload back to its autoscaler as it was, and lower what a floor raised; with --all everything that trimtab holds
+    Release(Release),
     /// Print the JSON Schema of policies
     Schema,
     /// Print completions for a shell, such as `trimtab completions bash > /etc/bash_completion.d/trimtab`
@@ -166,7 +166,7 @@ pub enum Autoscalers {
     Ignore,
 }
 
-/// Where `status` and `explain` find their answers.
+/// Where `status`, `explain` and `compare` find their answers.
 #[derive(Args, Clone, Debug)]
 pub struct Source {
     /// Ask this agent, such as `http://127.0.0.1:7070`, instead of reaching one by port-forward
@@ -262,12 +262,12 @@ pub struct Compare {
     /// How far back
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = days)]
     pub since: Duration,
-    /// The journal that `trimtab run` writes
-    #[arg(long, value_name = "FILE", default_value = "trimtab-journal.db")]
-    pub journal: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    /// Read this journal instead of asking the agents
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub source: Source,
     /// Also write one HTML file with plots
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -311,7 +311,27 @@ pub struct Backtest {
     pub html: Option<PathBuf>,
 }
 
-/// `trimtab own` and `trimtab release`.
+/// `trimtab release`.
+#[derive(Args, Clone, Debug)]
+pub struct Release {
+    /// The workload: namespace/name of a deployment, or namespace/kind/name
+    #[arg(value_name = "WORKLOAD", required_unless_present = "all")]
+    pub target: Option<Target>,
+    /// Everything that trimtab holds, also what nobody asks for any more: before it is uninstalled
+    #[arg(long, conflicts_with = "target")]
+    pub all: bool,
+    /// With --all: only in these namespaces; repeatable, or separated by commas
+    #[arg(short, long, value_name = "NAMESPACE", value_delimiter = ',', requires = "all")]
+    pub namespace: Vec<String>,
+    /// Print what would be done, as commands, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Context of the kubeconfig to use
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// `trimtab own`.
 #[derive(Args, Clone, Debug)]
 pub struct Own {
     /// The workload: namespace/name of a deployment, or namespace/kind/name

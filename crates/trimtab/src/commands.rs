@@ -104,7 +104,7 @@ pub fn explain(command: &Explain) -> BoxFuture<'_, anyhow::Result<Printed>> {
     })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(answer: &remote::Answer) -> anyhow::Result<T> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(answer: &remote::Answer) -> anyhow::Result<T> {
     anyhow::ensure!(
         answer.status == 200,
         "the agent answered {}: {}",

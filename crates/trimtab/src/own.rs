@@ -2,24 +2,26 @@
 //!
 //! Both are a list of steps that the user's own rights carry out: an autoscaler is paused the way its kind documents it, a policy is put
 //! into the workload's namespace, and the workload gets the label by which its owner lets trimtab write. What is changed is kept beside the
-//! change, on the object itself, so that it can be given back by whoever comes later. `--dry-run` prints the steps as commands.
+//! change, on the object itself, so that it can be given back by whoever comes later ([`back`]). `--dry-run` prints the steps as commands.
 
-use crate::act;
-use crate::autoscalers::{self, Autoscaler};
+use crate::autoscalers;
 use crate::cli;
 use crate::commands::Printed;
 use crate::config::{self, Document, Mode, Target};
-use crate::import::{self, Kind, Source};
+use crate::import::{self, Kind};
 use crate::watch::{self, MODE_LABEL, POLICY_LABEL};
 use crate::words;
-use crate::world::Raise;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use futures::future::BoxFuture;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use trimtab_claim::epoch;
-use trimtab_core::unit::Timestamp;
+
+mod back;
+
+pub use back::release;
+use back::{Held, Thing};
 
 /// Where what was there before is kept, on the object that was changed.
 pub const KEPT: &str = "trimtab.dev/own";
@@ -116,15 +118,18 @@ impl Scene {
         })
     }
 
-    fn step(&self, resource: &ApiResource, name: &str, change: Change, says: String) -> Step {
-        Step {
-            resource: resource.clone(),
-            namespace: self.target.namespace.clone(),
-            name: name.to_owned(),
-            change,
-            says,
-        }
+    /// What trimtab may hold of it.
+    fn held(&self) -> Vec<Held> {
+        let workload = Held::new(Thing::Workload, &self.resource, &self.workload);
+        let map = self.own_map().map(|map| Held::new(Thing::Policy, &maps(), map));
+        let autoscalers = self.autoscalers.iter().filter_map(Held::autoscaler);
+        [workload].into_iter().chain(map).chain(autoscalers).collect()
     }
+}
+
+fn step(resource: &ApiResource, object: &Value, change: Change, says: String) -> Step {
+    let (namespace, name) = (text(object, "/metadata/namespace"), text(object, "/metadata/name"));
+    Step { resource: resource.clone(), namespace: namespace.to_owned(), name: name.to_owned(), change, says }
 }
 
 /// The steps by which trimtab takes a workload over.
@@ -153,7 +158,7 @@ pub fn take(scene: &Scene) -> Result<Vec<Step>, String> {
             if mode.is_none() {
                 steps.push(policy(scene, one)?);
             }
-            pauses = Some(pause(scene, one));
+            pauses = Some(pause(one));
         }
         [..] => {
             let names: Vec<String> =
@@ -163,34 +168,12 @@ pub fn take(scene: &Scene) -> Result<Vec<Step>, String> {
     }
     if label(&scene.workload) != Some("own") {
         let operations = labelling(&scene.workload, "own");
-        steps.push(scene.step(
-            &scene.resource,
-            &target.name,
-            Change::Patch(operations),
-            format!("let trimtab set the size of {target}"),
-        ));
+        let says = format!("let trimtab set the size of {target}");
+        steps.push(step(&scene.resource, &scene.workload, Change::Patch(operations), says));
     }
     // Last: until then it goes on, and trimtab writes nothing beside it.
     steps.extend(pauses);
     Ok(steps)
-}
-
-/// The steps by which it is given back.
-#[must_use]
-pub fn give_back(scene: &Scene) -> Vec<Step> {
-    let mut steps = Vec::new();
-    if has_label(&scene.workload, MODE_LABEL) || has_label(&scene.workload, epoch::LABEL) {
-        let operations = unlabelling(&scene.workload);
-        let says = format!("trimtab writes nothing to {} any more", scene.target);
-        steps.push(scene.step(&scene.resource, &scene.target.name, Change::Patch(operations), says));
-    }
-    if let Some(map) = scene.own_map() {
-        let says = "its policy was made by trimtab own".to_owned();
-        steps.push(scene.step(&maps(), text(map, "/metadata/name"), Change::Delete, says));
-    }
-    steps.extend(scene.autoscalers.iter().filter_map(|one| resume(scene, one)));
-    steps.extend(scene.autoscalers.iter().filter_map(|one| lower(scene, one)));
-    steps
 }
 
 fn is_active(autoscaler: &Value) -> bool {
@@ -198,7 +181,7 @@ fn is_active(autoscaler: &Value) -> bool {
 }
 
 /// Pauses an autoscaler the way its kind documents it.
-fn pause(scene: &Scene, autoscaler: &Value) -> Step {
+fn pause(autoscaler: &Value) -> Step {
     let name = text(autoscaler, "/metadata/name");
     let kind = import::source(autoscaler).map_or(Kind::Hpa, |source| source.kind);
     let mut operations = vec![unchanged(autoscaler)];
@@ -228,68 +211,7 @@ fn pause(scene: &Scene, autoscaler: &Value) -> Step {
             format!("pause HorizontalPodAutoscaler {name}: it goes neither up nor down, and still holds its bounds")
         }
     };
-    scene.step(&autoscalers::resource(kind), name, Change::Patch(operations), says)
-}
-
-/// Undoes that.
-fn resume(scene: &Scene, autoscaler: &Value) -> Option<Step> {
-    let source = import::source(autoscaler)?;
-    let kept: Value = serde_json::from_str(note(autoscaler, KEPT)?).unwrap_or_default();
-    let mut operations = vec![unchanged(autoscaler)];
-    operations.push(json!({"op": "remove", "path": path(&["metadata", "annotations", KEPT])}));
-    match source.kind {
-        Kind::ScaledObject => {
-            let paused = path(&["metadata", "annotations", PAUSED]);
-            match kept.get("paused").and_then(Value::as_str) {
-                Some(before) => operations.push(json!({"op": "add", "path": paused, "value": before})),
-                None if note(autoscaler, PAUSED).is_some() => operations.push(json!({"op": "remove", "path": paused})),
-                None => {}
-            }
-        }
-        Kind::Hpa => match kept.get("behavior").filter(|behavior| !behavior.is_null()) {
-            Some(before) => operations.push(json!({"op": "add", "path": "/spec/behavior", "value": before})),
-            None if autoscaler.pointer("/spec/behavior").is_some() => {
-                operations.push(json!({"op": "remove", "path": "/spec/behavior"}));
-            }
-            None => {}
-        },
-    }
-    let says = format!("{source} is in charge again, as it was");
-    Some(scene.step(&autoscalers::resource(source.kind), &source.name, Change::Patch(operations), says))
-}
-
-/// Takes a floor away: the label that asks for it, and what was raised, at once, before an agent does.
-fn lower(scene: &Scene, autoscaler: &Value) -> Option<Step> {
-    let source = import::source(autoscaler)?;
-    let object = autoscalers::seen(source.kind, autoscaler, 0);
-    let resource = autoscalers::resource(source.kind);
-    if object.kept.is_none() {
-        (has_label(autoscaler, MODE_LABEL) || has_label(autoscaler, epoch::LABEL)).then_some(())?;
-        let says = format!("{source} asks for no floor any more");
-        return Some(scene.step(&resource, &source.name, Change::Patch(unlabelling(autoscaler)), says));
-    }
-    let asks = object.mode_label.is_some();
-    let min = Autoscaler { imported: nothing(&source), object: object.clone() }.floor().own();
-    let raise = Raise {
-        source: source.clone(),
-        object,
-        target: scene.target.clone(),
-        kept: None,
-        min,
-        at: Timestamp(0),
-        epoch: None,
-        because: String::new(),
-    };
-    let mut operations =
-        serde_json::to_value(act::raising(&raise)).ok().and_then(|all| all.as_array().cloned()).unwrap_or_default();
-    operations.extend(asks.then(|| json!({"op": "remove", "path": path(&["metadata", "labels", MODE_LABEL])})));
-    let said = min.map_or_else(|| "unset".to_owned(), |min| min.to_string());
-    let says = format!("{source} asks for no floor any more; its least size is its owner's again: {said}");
-    Some(scene.step(&resource, &source.name, Change::Patch(operations), says))
-}
-
-fn nothing(source: &Source) -> import::Imported {
-    import::Imported { source: source.clone(), target: None, policy: None, left: Vec::new() }
+    step(&autoscalers::resource(kind), autoscaler, Change::Patch(operations), says)
 }
 
 /// The policy that the autoscaler amounts to, in the workload's namespace.
@@ -308,7 +230,8 @@ fn policy(scene: &Scene, autoscaler: &Value) -> Result<Step, String> {
         "data": { "policy.yaml": text },
     });
     let says = format!("the policy that {} amounts to, with mode own: trimtab import prints it", imported.source);
-    Ok(scene.step(&maps(), &name, Change::Create(object), says))
+    let made = step(&maps(), &object, Change::Delete, says);
+    Ok(Step { change: Change::Create(object), ..made })
 }
 
 // === patches ===
@@ -387,16 +310,6 @@ pub fn own(command: &cli::Own) -> BoxFuture<'_, anyhow::Result<Printed>> {
     })
 }
 
-/// `trimtab release`. Exit code 4 where there is no such workload.
-#[must_use]
-pub fn release(command: &cli::Own) -> BoxFuture<'_, anyhow::Result<Printed>> {
-    Box::pin(async move {
-        let client = import::client(command.context.as_deref()).await?;
-        let Some(scene) = look(&client, &command.target).await? else { return Ok(missing(&command.target)) };
-        carry_out(&client, &command.target, give_back(&scene), command.dry_run).await
-    })
-}
-
 fn missing(target: &Target) -> Printed {
     Printed { text: format!("there is no {target}; kubectl get {} -A lists what there is\n", target.kind), code: 4 }
 }
@@ -430,37 +343,45 @@ async fn carry_out(client: &Client, target: &Target, steps: Vec<Step>, dry_run: 
             out.extend([step.to_string().as_str(), "\n"]);
             continue;
         }
-        apply(client, &step).await.with_context(|| format!("{}; what was done before stays done", step.says))?;
+        apply(client, &step)
+            .await
+            .map_err(|error| anyhow!(refused(&step, &error)))
+            .with_context(|| format!("{}; what was done before stays done", step.says))?;
         out.extend(["done: ", step.says.as_str(), "\n"]);
     }
     Ok(Printed::done(out))
 }
 
-async fn apply(client: &Client, step: &Step) -> anyhow::Result<()> {
+async fn apply(client: &Client, step: &Step) -> Result<(), kube::Error> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &step.namespace, &step.resource);
     let manager = || Some(FIELD_MANAGER.to_owned());
-    let result = match &step.change {
+    match &step.change {
         Change::Patch(operations) => {
-            let patch: json_patch::Patch = serde_json::from_value(Value::from(operations.clone()))?;
+            let patch: json_patch::Patch =
+                serde_json::from_value(Value::from(operations.clone())).map_err(kube::Error::SerdeError)?;
             let params = PatchParams { field_manager: manager(), ..PatchParams::default() };
             api.patch(&step.name, &params, &Patch::Json::<()>(patch)).await.map(drop)
         }
         Change::Create(object) => {
-            let object: DynamicObject = serde_json::from_value(object.clone())?;
+            let object: DynamicObject = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
             api.create(&PostParams { field_manager: manager(), ..PostParams::default() }, &object).await.map(drop)
         }
         Change::Delete => api.delete(&step.name, &DeleteParams::default()).await.map(drop),
-    };
-    match result {
-        Ok(()) => Ok(()),
-        Err(error) => bail!("{} {}/{}: {}", step.resource.kind, step.namespace, step.name, words::api(&error)),
     }
+}
+
+/// Why a step was not done.
+fn refused(step: &Step, error: &kube::Error) -> String {
+    format!("{} {}/{}: {}", step.resource.kind, step.namespace, step.name, words::api(error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::floor::ANNOTATION;
+
+    fn give_back(scene: &Scene) -> Vec<Step> {
+        scene.held().iter().flat_map(Held::steps).collect()
+    }
 
     fn scene(autoscalers: Vec<Value>, maps: Vec<Value>) -> Scene {
         let resource = ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&());
@@ -493,7 +414,7 @@ mod tests {
     }
 
     /// Does to an object what a step's patch says.
-    fn patched(mut object: Value, step: &Step) -> Value {
+    pub(super) fn patched(mut object: Value, step: &Step) -> Value {
         let Change::Patch(operations) = &step.change else { panic!("{step}") };
         let patch: json_patch::Patch = serde_json::from_value(Value::from(operations.clone())).unwrap();
         json_patch::patch(&mut object, &patch).unwrap_or_else(|error| panic!("{error}: {step}"));
@@ -532,20 +453,6 @@ mod tests {
         );
         assert!(give_back(&scene).iter().any(|step| matches!(step.change, Change::Delete)));
         assert_eq!(take(&scene).unwrap().len(), 2, "a policy that is there is not made again");
-    }
-
-    #[test]
-    fn a_floor_is_lowered_to_its_owners_value() {
-        let mut raised = hpa(&json!({"minReplicas": 6}));
-        raised["metadata"]["labels"] = json!({MODE_LABEL: "floor"});
-        raised["metadata"]["annotations"] = json!({ANNOTATION: r#"{"own":2,"set":6,"at":0,"spent":0}"#});
-        let steps = give_back(&scene(vec![raised.clone()], Vec::new()));
-        let lowered = steps.iter().fold(raised, patched);
-        assert_eq!(lowered.pointer("/spec/minReplicas"), Some(&json!(2)));
-        assert_eq!(
-            (lowered.pointer("/metadata/annotations"), lowered.pointer("/metadata/labels")),
-            (Some(&json!({})), Some(&json!({})))
-        );
     }
 
     #[test]

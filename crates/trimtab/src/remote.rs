@@ -37,19 +37,58 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// The agents that can be asked: found once, and then asked by name.
+pub(crate) struct Agents {
+    reach: Reach,
+}
+
+enum Reach {
+    /// One, by its address.
+    Url(String),
+    /// All that are ready, by the names of their pods.
+    Pods(Api<Pod>, Vec<String>),
+}
+
+impl Agents {
+    /// Those that the command line means.
+    pub(crate) async fn find(source: &Source) -> anyhow::Result<Self> {
+        if let Some(url) = &source.url {
+            return Ok(Self { reach: Reach::Url(url.clone()) });
+        }
+        let found = tokio::time::timeout(DEADLINE, agents(source)).await;
+        let (pods, ready) = found.context("the API server did not answer within 30 s")??;
+        Ok(Self { reach: Reach::Pods(pods, ready) })
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let names = match &self.reach {
+            Reach::Url(url) => std::slice::from_ref(url),
+            Reach::Pods(_, ready) => ready,
+        };
+        names.iter().map(String::as_str)
+    }
+
+    /// Asks the one of this name for `path`.
+    pub(crate) async fn get(&self, agent: &str, path: &str) -> anyhow::Result<Answer> {
+        let asked = async {
+            match &self.reach {
+                Reach::Url(url) => by_url(url, path).await,
+                Reach::Pods(pods, _) => by_port_forward(pods, agent, path).await,
+            }
+        };
+        let answer = tokio::time::timeout(DEADLINE, asked).await;
+        answer.unwrap_or_else(|_| Err(anyhow!("agent {agent} did not answer within 30 s")))
+    }
+}
+
 /// Asks one agent for `path`, the one of this name where there is such a one.
 #[must_use]
 pub fn get<'a>(source: &'a Source, path: &'a str, agent: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Answer>> {
     Box::pin(async move {
-        let asked = async {
-            if let Some(url) = &source.url {
-                return by_url(url, path).await;
-            }
-            let (pods, ready) = agents(source).await?;
-            let named = ready.iter().find(|name| Some(name.as_str()) == agent).or(ready.first());
-            by_port_forward(&pods, named.map(String::as_str).unwrap_or_default(), path).await
-        };
-        tokio::time::timeout(DEADLINE, asked).await.context("the agent did not answer within 30 s")?
+        let agents = Agents::find(source).await?;
+        let named = agents.names().find(|name| Some(*name) == agent).or(agents.names().next());
+        agents.get(named.unwrap_or_default(), path).await
     })
 }
 
@@ -57,18 +96,14 @@ pub fn get<'a>(source: &'a Source, path: &'a str, agent: Option<&'a str>) -> Box
 #[must_use]
 pub fn get_all<'a>(source: &'a Source, path: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<Answer>>> {
     Box::pin(async move {
-        if source.url.is_some() {
-            return Ok(vec![get(source, path, None).await?]);
-        }
-        let (pods, ready) = agents(source).await?;
+        let agents = Agents::find(source).await?;
+        let names: Vec<String> = agents.names().map(str::to_owned).collect();
         let ask = |agent: String| {
-            let pods = pods.clone();
-            async move {
-                let asked = tokio::time::timeout(DEADLINE, by_port_forward(&pods, &agent, path)).await;
-                asked.unwrap_or_else(|_| Err(anyhow!("agent {agent} did not answer within 30 s")))
-            }
+            let agents = &agents;
+            async move { agents.get(&agent, path).await }
         };
-        let answers: Vec<anyhow::Result<Answer>> = stream::iter(ready).map(ask).buffered(ASKED_AT_ONCE).collect().await;
+        let asked = stream::iter(names).map(ask);
+        let answers: Vec<anyhow::Result<Answer>> = asked.buffered(ASKED_AT_ONCE).collect().await;
         let (answered, mut failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         if answered.is_empty() {
             return Err(failed.pop().and_then(Result::err).unwrap_or_else(|| anyhow!("no agent answered")));

@@ -1,5 +1,6 @@
 //! What an agent shows: `/metrics`, `/healthz`, `/readyz` and the read-only API. No endpoint changes anything.
 
+use crate::compare::stretch::{self, Piece};
 use crate::config::Target;
 use crate::page;
 use crate::report::{Considered, Report, Sights, Workload};
@@ -10,13 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use prometheus_client::registry::Registry;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
-use trimtab_core::unit::Timestamp;
+use trimtab_core::unit::{Seconds, Timestamp};
 use trimtab_journal::Explained;
 
 /// An agent whose loop did not complete a turn for so long is dead, whatever its process does: the slowest interval that it
@@ -57,6 +58,8 @@ pub(crate) fn endpoints() -> Router<Shown> {
         .route("/readyz", get(readyz))
         .route("/api/v1/report", get(report))
         .route("/api/v1/workloads/{namespace}/{kind}/{name}", get(workload))
+        .route("/api/v1/recorded", get(what_is_recorded))
+        .route("/api/v1/course/{namespace}/{kind}/{name}", get(course))
         .merge(page::pages())
 }
 
@@ -120,6 +123,52 @@ async fn recorded(shown: Shown, target: Target, at: Timestamp) -> Response {
         Ok(Past::Known(workload)) => Json(workload).into_response(),
         Ok(Past::Unknown(why)) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
         // Nothing that was asked is wrong.
+        Err((_, problem)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
+    }
+}
+
+/// What an agent has recorded.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The workloads that its journal has decisions of, by namespace/kind/name.
+    pub workloads: Vec<String>,
+}
+
+async fn what_is_recorded(State(shown): State<Shown>) -> Response {
+    let read = page::look(&shown, |journal| {
+        let reader = trimtab_journal::Reader::open(journal).map_err(|error| chain(&error))?;
+        Ok(Recorded { workloads: reader.workloads().map_err(|error| chain(&error))? })
+    });
+    match read.await {
+        Ok(recorded) => Json(recorded).into_response(),
+        Err((_, problem)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
+    }
+}
+
+/// A span of the past, in milliseconds since 1970-01-01 UTC, and one moment of each `step` milliseconds.
+#[derive(Deserialize)]
+struct Span {
+    from: i64,
+    until: i64,
+    step: i64,
+}
+
+/// What happened to a workload as this agent recorded it, a bounded piece at a time: `next` says where the next one begins.
+async fn course(
+    State(shown): State<Shown>,
+    Path((namespace, kind, name)): Path<(String, String, String)>,
+    Query(Span { from, until, step }): Query<Span>,
+) -> Response {
+    let target: Target = match format!("{namespace}/{kind}/{name}").parse() {
+        Ok(target) => target,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    // Nobody decides more often than a second, nor is a moment good for longer than a minute.
+    let step = Seconds::new(step.clamp(1_000, 60_000) as f64 / 1_000.0).unwrap_or(Seconds::whole(1));
+    let span = (Timestamp(from), Timestamp(until), step);
+    let read = page::look(&shown, move |journal| stretch::read(journal, &target.to_string(), span, Piece::OF_AN_AGENT));
+    match read.await {
+        Ok(stretch) => Json(stretch).into_response(),
         Err((_, problem)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
     }
 }

@@ -1,12 +1,15 @@
-//! `trimtab compare`, from a journal, and `trimtab backtest`, from Prometheus alone.
+//! `trimtab compare`, from what the agents or a journal recorded, and `trimtab backtest`, from Prometheus alone.
 
 use super::page::{self, Comparison};
-use super::{Course, Moment, seconds};
+use super::stretch::{self, Gathered, Piece, Stretch};
+use super::{Course, Moment, STARTUP, seconds};
 use crate::cli;
-use crate::commands::Printed;
+use crate::commands::{self, Printed};
 use crate::config::{self, Document, Target, Workload};
 use crate::import;
 use crate::prometheus::{self, Source};
+use crate::remote::{Agents, Answer};
+use crate::serve::{Recorded, listing};
 use crate::sources::Sources;
 use anyhow::{Context, anyhow, bail};
 use futures::future::BoxFuture;
@@ -17,36 +20,25 @@ use std::time::Duration;
 use trimtab_core::unit::{Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_journal::Reader;
 
-/// From ordering a replica to its being ready, where nobody measured it: as the decision itself guesses.
-const STARTUP: Seconds = Seconds::whole(30);
 /// A question about days takes longer than one about now.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// `trimtab compare`. Exit code 4 where the journal knows nothing of it.
+/// `trimtab compare`. Exit code 4 where nothing is recorded of it.
 #[must_use]
 pub fn compare(command: &cli::Compare) -> BoxFuture<'_, anyhow::Result<Printed>> {
     Box::pin(async move {
-        let path = &command.journal;
-        let reader = Reader::open(path).with_context(|| path.display().to_string())?;
-        let known = reader.workloads()?;
-        let wanted: Vec<String> = match &command.target {
-            Some(target) => known.iter().filter(|name| **name == target.to_string()).cloned().collect(),
-            None => known.clone(),
+        let past = Past { until: now(), since: command.since, target: command.target.as_ref() };
+        let (all, known) = match &command.journal {
+            Some(journal) => past.of_journal(journal)?,
+            None => past.of_agents(&Agents::find(&command.source).await?).await?,
         };
-        let since = Timestamp(now().0.saturating_sub(milliseconds(command.since)));
-        let mut all = Vec::new();
-        for workload in &wanted {
-            all.extend(recorded(&reader, workload, since)?.and_then(Comparison::of));
-        }
         if all.is_empty() {
-            let text = format!(
-                "the journal {} has no decision of it in that time; it has some of {}\n",
-                path.display(),
-                known.join(", ")
-            );
+            let what = command.target.as_ref().map_or_else(|| "anything".to_owned(), ToString::to_string);
+            let text =
+                format!("no decision of {what} is recorded in that time; there are some of {}\n", listing(&known));
             return Ok(Printed { text, code: 4 });
         }
-        print(&all, command.json, command.html.as_deref())
+        print(&all, command.source.json, command.html.as_deref())
     })
 }
 
@@ -81,44 +73,96 @@ fn milliseconds(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-// === from a journal ===
+// === from what was recorded ===
 
-/// `None` where nothing is recorded of it since then.
-fn recorded(reader: &Reader, workload: &str, since: Timestamp) -> anyhow::Result<Option<Course>> {
-    let mut moments = Vec::new();
-    let mut last = None;
-    let mut startup = None;
-    let (mut written, mut policies) = (0_u32, 0_u32);
-    for stored in reader.records(workload, since..=Timestamp(i64::MAX))? {
-        let stored = stored?;
-        let snapshot = &stored.snapshot;
-        // Two agents may have kept records side by side.
-        if moments.last().is_some_and(|before: &Moment| before.at >= snapshot.at) {
-            continue;
+/// What is asked of the past.
+struct Past<'a> {
+    until: Timestamp,
+    since: Duration,
+    target: Option<&'a Target>,
+}
+
+/// The workloads that were compared, and all that something is recorded of.
+type Compared = (Vec<Comparison>, Vec<String>);
+
+impl Past<'_> {
+    fn from(&self) -> Timestamp {
+        Timestamp(self.until.0.saturating_sub(milliseconds(self.since)))
+    }
+
+    fn asks_for(&self, workload: &str) -> bool {
+        self.target.is_none_or(|target| target.to_string() == workload)
+    }
+
+    fn of_journal(&self, path: &Path) -> anyhow::Result<Compared> {
+        let known = Reader::open(path).with_context(|| path.display().to_string())?.workloads()?;
+        let step = stretch::step(self.since);
+        let mut all = Vec::new();
+        for workload in known.iter().filter(|name| self.asks_for(name)) {
+            let span = (self.from(), self.until, step);
+            let stretch = stretch::read(path, workload, span, Piece::WHOLE).map_err(anyhow::Error::msg)?;
+            let mut gathered = Gathered::of(workload, step);
+            gathered.take(stretch);
+            all.extend(gathered.course().and_then(Comparison::of));
         }
-        moments.push(Moment {
-            at: snapshot.at,
-            demand: snapshot.demand.fresh(),
-            capacity: snapshot.capacity.fresh(),
-            latency: snapshot.latency.fresh(),
-            wanted: snapshot.fleet.desired,
-            ready: snapshot.fleet.ready,
-        });
-        startup = snapshot.fleet.startup.or(startup);
-        policies += u32::from(last.as_ref().is_some_and(|before| *before != stored.policy));
-        written += u32::from(last.is_some() && stored.from != stored.to);
-        last = Some(stored.policy);
+        Ok((all, known))
     }
-    let Some(policy) = last else { return Ok(None) };
-    let mut remarks = Vec::new();
-    if policies > 0 {
-        remarks.push(format!("its policy changed {policies} times; it is played with the last one"));
+
+    /// Each workload from all agents that recorded some of it: what one did not see, because another decided it or because its journal went
+    /// with its pod, another may have.
+    async fn of_agents(&self, agents: &Agents) -> anyhow::Result<Compared> {
+        let mut known: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        let mut silent = BTreeMap::new();
+        for agent in agents.names() {
+            match answer::<Recorded>(agents.get(agent, "/api/v1/recorded").await) {
+                Ok(recorded) => {
+                    recorded.workloads.into_iter().for_each(|workload| known.entry(workload).or_default().push(agent));
+                }
+                Err(why) => {
+                    silent.insert(agent, format!("{why:#}"));
+                }
+            }
+        }
+        if silent.len() == agents.names().count() {
+            let all: Vec<String> = silent.iter().map(|(agent, why)| format!("{agent}: {why}")).collect();
+            bail!("no agent says what it recorded: {}", all.join("; "));
+        }
+        let mut all = Vec::new();
+        for (workload, by) in known.iter().filter(|(workload, _)| self.asks_for(workload)) {
+            let mut gathered = Gathered::of(workload, stretch::step(self.since));
+            let mut missing = silent.clone();
+            for agent in by {
+                if let Err(why) = self.ask(agents, agent, workload, &mut gathered).await {
+                    missing.insert(agent, format!("{why:#}"));
+                }
+            }
+            for (agent, why) in missing {
+                gathered.remark(format!("what only agent {agent} recorded is missing: {why}"));
+            }
+            // Nothing of it is kept but what is printed.
+            all.extend(gathered.course().and_then(Comparison::of));
+        }
+        Ok((all, known.into_keys().collect()))
     }
-    if written > 0 {
-        remarks.push("what happened may be trimtab's own doing where its mode was own or floor".to_owned());
+
+    /// Asks one agent for all that it has of a workload, piece by piece.
+    async fn ask(&self, agents: &Agents, agent: &str, workload: &str, gathered: &mut Gathered) -> anyhow::Result<()> {
+        #[expect(clippy::cast_possible_truncation, reason = "a minute at the most")]
+        let step = (1_000.0 * stretch::step(self.since).get()) as i64;
+        let mut next = Some(self.from());
+        while let Some(from) = next {
+            let path = format!("/api/v1/course/{workload}?from={}&until={}&step={step}", from.0, self.until.0);
+            let stretch: Stretch = answer(agents.get(agent, &path).await)?;
+            next = stretch.next;
+            anyhow::ensure!(next.is_none_or(|next| next > from), "it does not get on at {}", from.0);
+            gathered.take(stretch);
+        }
+        Ok(())
     }
-    let (startup, startup_measured) = startup.map_or((STARTUP, false), |startup| (startup, true));
-    Ok(Some(Course { workload: workload.to_owned(), policy, moments, startup, startup_measured, remarks }))
+}
+
+fn answer<T: serde::de::DeserializeOwned>(answer: anyhow::Result<Answer>) -> anyhow::Result<T> {
+    commands::parse(&answer?)
 }
 
 // === from Prometheus ===

@@ -75,7 +75,7 @@ fn tell(course: &Course, played: &[Played], (first, last): (usize, usize)) -> Op
         ours: widest.1.wanted.0,
         replica_hours: hours.sum(),
         who: who(trend(course, from, until), more).to_owned(),
-        why: widest.1.because.clone(),
+        why: widest.1.because.clone().unwrap_or_default(),
     })
 }
 
@@ -83,8 +83,10 @@ fn tell(course: &Course, played: &[Played], (first, last): (usize, usize)) -> Op
 fn trend(course: &Course, from: Timestamp, until: Timestamp) -> f64 {
     const AROUND: Seconds = Seconds::whole(150);
     let mean = |begin: Timestamp, end: Timestamp| {
-        let inside = course.moments.iter().filter(|moment| moment.at >= begin && moment.at <= end);
-        let known: Vec<f64> = inside.filter_map(|moment| moment.demand.map(RequestsPerSecond::get)).collect();
+        let first = course.moments.partition_point(|moment| moment.at < begin);
+        let after = course.moments.partition_point(|moment| moment.at <= end);
+        let inside = course.moments.get(first..after).unwrap_or_default();
+        let known: Vec<f64> = inside.iter().filter_map(|moment| moment.demand.map(RequestsPerSecond::get)).collect();
         known.iter().sum::<f64>() / known.len().max(1) as f64
     };
     let around = i64::from(150) * 1_000;

@@ -4,6 +4,9 @@
 //! replicas that take as long to start as this workload's own. Both are judged (`judge`) by one model, fitted to the workload's own latency;
 //! its error on what did happen is part of the answer, and where it is too large, or the data too few, the answer is that nobody can say.
 //!
+//! The past comes from the agents' journals, piece by piece (`stretch`), from a journal that is at hand, or from Prometheus. One workload is
+//! held at a time, and of a course no more than a bounded number of moments.
+//!
 //! Deliberately absent: what demand would have been under another size (a slow service sees fewer or repeated requests), prices, and
 //! anything that the two share (nodes, databases).
 
@@ -12,16 +15,26 @@ mod episode;
 mod judge;
 mod page;
 mod play;
+pub(crate) mod stretch;
 
 pub use command::{backtest, compare};
 pub use judge::{Judgement, Misses};
 pub use page::{Comparison, html, text};
+pub use stretch::Stretch;
 
+use serde::{Deserialize, Serialize};
 use trimtab_core::Policy;
 use trimtab_core::unit::{Erlangs, Replicas, RequestsPerSecond, Seconds, Timestamp};
 
+/// From ordering a replica to its being ready, where nobody measured it: as the decision itself guesses.
+const STARTUP: Seconds = Seconds::whole(30);
+
+/// A moment as it is sent: there are many.
+type Row = (Timestamp, Option<RequestsPerSecond>, Option<RequestsPerSecond>, Option<Seconds>, Replicas, Replicas);
+
 /// What was seen of a workload at one moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Row", into = "Row")]
 pub struct Moment {
     /// When.
     pub at: Timestamp,
@@ -35,6 +48,18 @@ pub struct Moment {
     pub wanted: Replicas,
     /// How many were ready.
     pub ready: Replicas,
+}
+
+impl From<Row> for Moment {
+    fn from((at, demand, capacity, latency, wanted, ready): Row) -> Self {
+        Self { at, demand, capacity, latency, wanted, ready }
+    }
+}
+
+impl From<Moment> for Row {
+    fn from(Moment { at, demand, capacity, latency, wanted, ready }: Moment) -> Self {
+        (at, demand, capacity, latency, wanted, ready)
+    }
 }
 
 /// A workload's past.

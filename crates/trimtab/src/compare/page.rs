@@ -7,7 +7,7 @@ use super::{Course, LONGEST};
 use crate::explain::clock;
 use serde::Serialize;
 use std::fmt::Write;
-use trimtab_core::unit::{Replicas, Seconds, Timestamp};
+use trimtab_core::unit::{Replicas, RequestsPerSecond, Seconds, Timestamp};
 
 /// Episodes that the table shows: the widest.
 const SHOWN: usize = 10;
@@ -30,9 +30,36 @@ pub struct Comparison {
     /// What is to be known about where all this comes from.
     pub remarks: Vec<String>,
     #[serde(skip)]
-    course: Course,
-    #[serde(skip)]
-    played: Vec<Played>,
+    plot: Plot,
+}
+
+/// What a plot shows of a course: the course itself is not kept, it may be long, and there may be many.
+#[derive(Clone, Debug, Default)]
+struct Plot {
+    /// Each moment's time, demand, and the sizes that were asked for: what happened, and trimtab's.
+    points: Vec<(Timestamp, Option<RequestsPerSecond>, Replicas, Replicas)>,
+    /// Whether there were more of them.
+    thinned: bool,
+    /// The largest size, and the largest demand, of any moment.
+    most: Replicas,
+    most_demand: RequestsPerSecond,
+}
+
+impl Plot {
+    fn of(course: &Course, played: &[Played]) -> Self {
+        let step = course.moments.len().div_ceil(POINTS).max(1);
+        let mut plot = Self { thinned: step > 1, most: Replicas(1), ..Self::default() };
+        for (place, (moment, ours)) in course.moments.iter().zip(played).enumerate() {
+            plot.most = plot.most.max(moment.wanted).max(ours.wanted);
+            if let Some(demand) = moment.demand.filter(|demand| *demand > plot.most_demand) {
+                plot.most_demand = demand;
+            }
+            if place % step == 0 {
+                plot.points.push((moment.at, moment.demand, moment.wanted, ours.wanted));
+            }
+        }
+        plot
+    }
 }
 
 impl Comparison {
@@ -44,13 +71,14 @@ impl Comparison {
         let played = play::play(&course, fitted.as_ref().ok().map(|(model, _)| model));
         let judgement = judge::judge(&course, &played, &fitted);
         let episodes = episode::episodes(&course, &played);
-        let mut remarks = course.remarks.clone();
+        let plot = Plot::of(&course, &played);
+        let mut remarks = course.remarks;
         let measured = if course.startup_measured { "measured" } else { "guessed: nobody measured it" };
         remarks.push(format!(
             "a replica of trimtab's takes {} to start ({measured})",
             crate::explain::span(course.startup)
         ));
-        Some(Self { workload: course.workload.clone(), from, until, judgement, episodes, remarks, course, played })
+        Some(Self { workload: course.workload, from, until, judgement, episodes, remarks, plot })
     }
 }
 
@@ -240,40 +268,31 @@ figure{margin:1rem 0}svg{width:100%;height:auto}figcaption,small{color:#555}li{m
 
 /// Sizes above, demand below, on one axis of time.
 fn plot(one: &Comparison) -> String {
-    let moments = &one.course.moments;
-    let step = moments.len().div_ceil(POINTS).max(1);
-    let most = moments.iter().map(|moment| moment.wanted).chain(one.played.iter().map(|played| played.wanted)).max();
-    let most = f64::from(most.unwrap_or(Replicas(1)).0.max(1));
-    let demand = moments
-        .iter()
-        .filter_map(|moment| moment.demand)
-        .fold(0.0_f64, |most, demand| most.max(demand.get()))
-        .max(1e-9);
+    let Plot { points, thinned, most, most_demand } = &one.plot;
+    let (most, demand) = (f64::from(most.0), most_demand.get().max(1e-9));
     let span = (one.until - one.from).max(1) as f64;
     let x = |at: Timestamp| 40.0 + 910.0 * (at.0 - one.from) as f64 / span;
     let steps = |value: &dyn Fn(usize) -> Option<f64>| {
         let mut path = String::new();
         let mut pen: Option<(Timestamp, f64)> = None;
-        for (place, moment) in moments.iter().enumerate().step_by(step) {
+        for (place, (at, ..)) in points.iter().enumerate() {
             match (value(place), pen) {
-                (Some(y), Some((before, last)))
-                    if moment.at.since(before) < LONGEST + Seconds::whole(60) || step > 1 =>
-                {
-                    let _ = write!(path, "L{:.1} {last:.1}L{:.1} {y:.1}", x(moment.at), x(moment.at));
+                (Some(y), Some((before, last))) if at.since(before) < LONGEST + Seconds::whole(60) || *thinned => {
+                    let _ = write!(path, "L{:.1} {last:.1}L{:.1} {y:.1}", x(*at), x(*at));
                 }
                 (Some(y), _) => {
-                    let _ = write!(path, "M{:.1} {y:.1}", x(moment.at));
+                    let _ = write!(path, "M{:.1} {y:.1}", x(*at));
                 }
                 (None, _) => {}
             }
-            pen = value(place).map(|y| (moment.at, y));
+            pen = value(place).map(|y| (*at, y));
         }
         path
     };
     let size = |replicas: Replicas| 200.0 - 180.0 * f64::from(replicas.0) / most;
-    let theirs = steps(&|place| moments.get(place).map(|moment| size(moment.wanted)));
-    let ours = steps(&|place| one.played.get(place).map(|played| size(played.wanted)));
-    let course = steps(&|place| Some(330.0 - 100.0 * moments.get(place)?.demand?.get() / demand));
+    let theirs = steps(&|place| points.get(place).map(|(_, _, theirs, _)| size(*theirs)));
+    let ours = steps(&|place| points.get(place).map(|(.., ours)| size(*ours)));
+    let course = steps(&|place| Some(330.0 - 100.0 * points.get(place)?.1?.get() / demand));
     let caption = format!(
         "Above: replicas that were asked for, what happened (grey) and trimtab (blue, dashed), up to {most:.0}. Below: demand, up to {demand:.1}/s."
     );

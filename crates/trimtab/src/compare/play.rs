@@ -12,8 +12,8 @@ use trimtab_core::{State, decide};
 pub(super) struct Played {
     pub(super) wanted: Replicas,
     pub(super) ready: Replicas,
-    /// Why.
-    pub(super) because: String,
+    /// Why, where it is apart from what happened by more than one replica: nobody asks of the others.
+    pub(super) because: Option<String>,
 }
 
 /// The replicas: when each is ready.
@@ -47,7 +47,8 @@ pub(super) fn play(course: &Course, model: Option<&Model>) -> Vec<Played> {
             crew.resize(decision.to, moment.at.after(course.startup));
         }
         let (wanted, ready) = (Replicas(crew.size()), Replicas(crew.ready(moment.at)));
-        Played { wanted, ready, because: explain::because(&decision) }
+        let apart = wanted.0.abs_diff(moment.wanted.0) > 1;
+        Played { wanted, ready, because: apart.then(|| explain::because(&decision)) }
     };
     course.moments.iter().map(one).collect()
 }

@@ -7,7 +7,7 @@ use trimtab_core::unit::Ratio;
 const START: i64 = 1_795_500_000_000;
 const LIMIT: Seconds = Seconds::milliseconds(200);
 
-fn policy(objective: Objective) -> Policy {
+pub(super) fn policy(objective: Objective) -> Policy {
     serde_json::from_value(serde_json::json!({
         "replicas": {"min": 2, "max": 40}, "objective": objective, "capacity": {"declared": 50.0},
         "protect": [], "stabilization": 300.0,
@@ -96,6 +96,23 @@ fn who_follows_late_is_told_episode_by_episode() {
     );
     let again = Comparison::of(course(24, Objective::unpromised(), None)).unwrap();
     assert_eq!(text(&[one]), text(&[again]), "the same data give the same words");
+}
+
+#[test]
+fn a_longer_step_judges_nearly_the_same() {
+    let fine = course(24, promised(), Some(Ratio::percent(75)));
+    let mut coarse = fine.clone();
+    // One in four: a minute, the longest step that there is.
+    let mut place = 0;
+    coarse.moments.retain(|_| {
+        place += 1;
+        place % 4 == 1
+    });
+    let [fine, coarse] = [fine, coarse].map(|course| Comparison::of(course).unwrap().judgement);
+    let near = |one: f64, other: f64| (one - other).abs() <= 0.03 * one.abs().max(other.abs());
+    assert!(near(fine.theirs.replica_hours, coarse.theirs.replica_hours), "{fine:?} {coarse:?}");
+    assert!(near(fine.ours.replica_hours, coarse.ours.replica_hours), "{fine:?} {coarse:?}");
+    assert!(near(fine.hours, coarse.hours), "{fine:?} {coarse:?}");
 }
 
 #[test]
