@@ -117,6 +117,7 @@ async fn with_no_configuration_every_autoscaler_is_shadowed_and_nothing_is_writt
     .await;
     assert!(worker.policy_origin.starts_with(&format!("scaledobject {namespace}/worker:")), "{}", worker.policy_origin);
 
+    what_others_want_stands_beside(&cluster, &agent, &namespace).await;
     what_is_shown(&cluster, &agent, &namespace);
     what_cannot_be_decided_says_why(&world, &agent, &namespace).await;
 
@@ -128,9 +129,29 @@ async fn with_no_configuration_every_autoscaler_is_shadowed_and_nothing_is_writt
     world.replay(1);
 }
 
+/// The live autoscalers' own words: of the HPA, and where KEDA runs of the one that KEDA made.
+async fn what_others_want_stands_beside(cluster: &Cluster, agent: &Agent, namespace: &str) {
+    let keda = std::env::var("TRIMTAB_TESTBED_WITH").is_ok_and(|with| with.contains("keda"));
+    for (name, kind, says) in [("web", "hpa", true), ("worker", "scaledobject", keda)] {
+        let other = until_report(agent, &format!("the {kind} of {name} is told"), 120, |report| {
+            of(report, name)?.autoscaler.clone().filter(|other| !says || other.wants.is_some())
+        })
+        .await;
+        assert_eq!(other.name, format!("{kind} {namespace}/{name}"));
+        assert!(other.active && other.is_policy && other.max > 1, "{other:?}");
+    }
+    let theirs = autoscaler(cluster, namespace, "web").await.status.map(|status| status.desired_replicas);
+    until_report(agent, "what the HPA wants is what it says", 60, |report| {
+        let wants = of(report, "web")?.autoscaler.as_ref()?.wants?;
+        (theirs == i32::try_from(wants.0).ok()).then_some(())
+    })
+    .await;
+}
+
 fn what_is_shown(cluster: &Cluster, agent: &Agent, namespace: &str) {
     let (status, code) = trimtab(cluster, &["status", "--url", &agent.url]);
     assert_eq!(code, Some(0), "{status}");
+    assert!(status.contains("HPA"), "{status}");
     for name in ["web", "worker"] {
         assert!(status.contains(&format!("{namespace}/deployment/{name}")), "{status}");
     }
@@ -215,6 +236,9 @@ async fn a_floor_raises_a_real_autoscalers_least_size_and_hands_it_back() {
     let agent = world.trimtab(&world.policy("floor", ""));
     agent.until("it asks for the owner's word", 60, |web| web.writes == Writes::FloorNotOptedIn).await;
     assert_eq!(least(&autoscaler(&cluster, &namespace, "web").await), 2);
+    // The policy stands in a file of the agent's, and says something else.
+    let (said, code) = trimtab(&cluster, &["own", &format!("{namespace}/web"), "--dry-run", "--url", &agent.url]);
+    assert!(code == Some(1) && said.contains("policy.yaml:") && said.contains("its mode is floor"), "{said}");
 
     label(&world, "trimtab.dev/mode=floor");
     let raised = until("the least size is raised to what 200 requests/s need", 90, async || {

@@ -4,7 +4,7 @@ use crate::beside::{know_scaled_objects, scaled_object, trimtab};
 use crate::cluster::{Cluster, throughout, until};
 use crate::install::{Install, OWN};
 use crate::world::{World, policy_map};
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -25,20 +25,22 @@ fn deployment(name: &str, labels: &Value) -> String {
     object.to_string()
 }
 
-fn hpa(name: &str, label: Option<&str>) -> String {
-    let mut object: Value = serde_json::from_str(&crate::beside::hpa(name, name)).expect("it is JSON");
-    object["spec"]["behavior"] = json!({"scaleDown": {"stabilizationWindowSeconds": 60}});
-    object["metadata"]["labels"] = json!({"team": "shop"});
-    if let Some(label) = label {
-        object["metadata"]["labels"]["trimtab.dev/mode"] = label.into();
-    }
+/// An object with more in one of its maps.
+fn with(text: &str, map: &str, more: &Value) -> String {
+    let mut object: Value = serde_json::from_str(text).expect("it is JSON");
+    let fields = object.pointer_mut(map).and_then(Value::as_object_mut).expect("there is such a map");
+    fields.extend(more.as_object().expect("it is a map").clone());
     object.to_string()
 }
 
-fn labelled(text: &str, label: &str) -> String {
-    let mut object: Value = serde_json::from_str(text).expect("it is JSON");
-    object["metadata"]["labels"] = json!({"trimtab.dev/mode": label});
-    object.to_string()
+fn hpa(name: &str) -> String {
+    let behavior = json!({"behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}});
+    with(&crate::beside::hpa(name, name), "/spec", &behavior)
+}
+
+/// Its owner's word, and a label of their own.
+fn labelled(text: &str) -> String {
+    with(text, "/metadata", &json!({"labels": {"trimtab.dev/mode": "floor", "team": "shop"}}))
 }
 
 /// Everything of a namespace that trimtab could mark: its metadata and its spec, by kind and name.
@@ -112,21 +114,20 @@ async fn somebody(world: &World, directory: &std::path::Path) -> std::path::Path
 /// Two floors that agents raise, two workloads that are owned, one of each kind of autoscaler; and what was opted out long ago.
 async fn put_in_charge(world: &World) {
     let (cluster, namespace) = (&world.cluster, world.namespace());
-    let mut policy = String::from("workloads:\n");
-    for name in ["low", "low-keda"] {
-        policy.push_str(&format!(
+    let floors = ["low", "low-keda"].map(|name| {
+        format!(
             "- target: {namespace}/deployment/{name}\n  replicas: {{min: 5, max: 8}}\n  demand: {{query: 'vector(1)', counted_at: proxy}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: floor\n"
-        ));
-    }
+        )
+    });
     for name in ["low", "low-keda", "own", "own-keda"] {
         world.apply(&deployment(name, &json!({"team": "shop"}))).await;
     }
     world.apply(&deployment("stray", &json!({EPOCH: "7.gone.1"}))).await;
-    world.apply(&hpa("low", Some("floor"))).await;
-    world.apply(&labelled(&scaled_object(cluster, namespace, "low-keda", "low-keda"), "floor")).await;
-    world.apply(&hpa("own", None)).await;
+    world.apply(&labelled(&hpa("low"))).await;
+    world.apply(&labelled(&scaled_object(cluster, namespace, "low-keda", "low-keda"))).await;
+    world.apply(&hpa("own")).await;
     world.apply(&scaled_object(cluster, namespace, "own-keda", "own-keda")).await;
-    world.apply(&policy_map(&policy)).await;
+    world.apply(&policy_map(&format!("workloads:\n{}", floors.concat()))).await;
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 #[must_use]
 pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
     Box::pin(async move {
-        let sources = Sources::new(&settings)?;
+        let sources = Sources::new(&settings.prometheus)?;
         let policies = Policies::new(&settings, &sources.names());
         let journal = open_journal(&settings)?;
         let config = Config::infer().await.map_err(|error| {

@@ -70,6 +70,37 @@ pub struct Object {
     pub manager: Option<String>,
     /// Whether it changes the size of its target: it is not paused, nor are both its directions disabled.
     pub active: bool,
+    /// What it asks for; of a `ScaledObject` the `HorizontalPodAutoscaler` says that, which KEDA makes of it.
+    pub wish: Wish,
+}
+
+/// The size that an autoscaler asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// `status.desiredReplicas`, where it has decided on metrics.
+    pub wants: Option<u32>,
+    /// Why it has not, in its own words.
+    pub problem: Option<String>,
+}
+
+impl Wish {
+    /// What the status of a `HorizontalPodAutoscaler` says.
+    fn of(object: &Value) -> Self {
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        let text = |condition: &Value, key: &str| condition.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        let failed = |condition: &&Value| {
+            ["ScalingActive", "AbleToScale"].contains(&text(condition, "type").as_str())
+                && text(condition, "status") == "False"
+        };
+        let Some(conditions) = conditions else { return Self::default() };
+        if let Some(failed) = conditions.iter().find(failed) {
+            let problem = format!("{}: {}", text(failed, "reason"), text(failed, "message"));
+            return Self { wants: None, problem: Some(problem) };
+        }
+        let active = conditions.iter().any(|condition| text(condition, "type") == "ScalingActive");
+        let wants = object.pointer("/status/desiredReplicas").and_then(Value::as_u64);
+        Self { wants: wants.filter(|_| active).and_then(|wants| u32::try_from(wants).ok()), problem: None }
+    }
 }
 
 impl Object {
@@ -141,11 +172,18 @@ pub fn follow(client: Client, kind: Kind, scope: Scope, inbox: Inbox) -> BoxFutu
             let change = match watch.next().await {
                 watcher::Event::Init => {
                     listing += 1;
+                    say_wish(&inbox, kind, &scope, Change::Listing).await;
                     Change::Listing
                 }
-                watcher::Event::InitDone => Change::Listed,
+                watcher::Event::InitDone => {
+                    say_wish(&inbox, kind, &scope, Change::Listed).await;
+                    Change::Listed
+                }
                 watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
                     let object = import::typed(object, &resource);
+                    if let Some(owner) = import::made_by(&object) {
+                        say_wish(&inbox, kind, &scope, Change::Is(owner, Wish::of(&object))).await;
+                    }
                     let Some(source) = import::source(&object) else { continue };
                     match read(&client, &mut made, &source, &object).await {
                         Some(imported) => {
@@ -155,7 +193,11 @@ pub fn follow(client: Client, kind: Kind, scope: Scope, inbox: Inbox) -> BoxFutu
                     }
                 }
                 watcher::Event::Delete(object) => {
-                    let Some(source) = import::source(&import::typed(object, &resource)) else { continue };
+                    let object = import::typed(object, &resource);
+                    if let Some(owner) = import::made_by(&object) {
+                        say_wish(&inbox, kind, &scope, Change::Gone(owner)).await;
+                    }
+                    let Some(source) = import::source(&object) else { continue };
                     made.remove(&source);
                     Change::Gone(source)
                 }
@@ -163,6 +205,13 @@ pub fn follow(client: Client, kind: Kind, scope: Scope, inbox: Inbox) -> BoxFutu
             inbox.send(Event::Autoscaler { kind, scope: scope.clone(), change }).await;
         }
     })
+}
+
+/// What KEDA's own autoscalers ask for is said of the `ScaledObject`s that they are made of.
+async fn say_wish(inbox: &Inbox, kind: Kind, scope: &Scope, change: Change<Source, Wish>) {
+    if kind == Kind::Hpa {
+        inbox.send(Event::Wish { scope: scope.clone(), change }).await;
+    }
 }
 
 /// What the object amounts to, made anew only where something may have changed.
@@ -226,6 +275,10 @@ pub fn seen(kind: Kind, object: &Value, listing: u64) -> Object {
             Kind::Hpa => !(disabled("scaleUp") && disabled("scaleDown")),
             Kind::ScaledObject => !paused,
         },
+        wish: match kind {
+            Kind::Hpa => Wish::of(object),
+            Kind::ScaledObject => Wish::default(),
+        },
     }
 }
 
@@ -235,5 +288,49 @@ pub const fn fields(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Hpa => ("minReplicas", "maxReplicas"),
         Kind::ScaledObject => ("minReplicaCount", "maxReplicaCount"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hpa(active: &str, able: &str, wants: u32) -> Value {
+        json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web", "namespace": "shop", "uid": "h"},
+            "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 9},
+            "status": {"currentReplicas": 4, "desiredReplicas": wants, "conditions": [
+                {"type": "AbleToScale", "status": able, "reason": "FailedGetScale", "message": "no such object"},
+                {"type": "ScalingActive", "status": active, "reason": "FailedGetResourceMetric", "message": "no metrics"},
+                {"type": "ScalingLimited", "status": "True", "reason": "TooManyReplicas", "message": "at the most"},
+            ]},
+        })
+    }
+
+    #[test]
+    fn an_autoscaler_says_what_it_wants_or_why_it_cannot() {
+        assert_eq!(Wish::of(&hpa("True", "True", 7)), Wish { wants: Some(7), problem: None });
+        let blind = Wish::of(&hpa("False", "True", 4));
+        assert_eq!(blind.wants, None, "what it wanted before it went blind is no wish");
+        assert!(blind.problem.is_some_and(|problem| problem == "FailedGetResourceMetric: no metrics"));
+        assert!(
+            Wish::of(&hpa("True", "False", 4)).problem.is_some_and(|problem| problem.starts_with("FailedGetScale"))
+        );
+        // It was just made: 0 is no wish.
+        let mut new = hpa("True", "True", 0);
+        new["status"] = json!({"currentReplicas": 0, "desiredReplicas": 0});
+        assert_eq!(Wish::of(&new), Wish::default());
+    }
+
+    #[test]
+    fn what_keda_made_speaks_for_the_object_that_it_is_made_of() {
+        let mut made = hpa("True", "True", 7);
+        assert_eq!(import::made_by(&made), None);
+        made["metadata"]["ownerReferences"] = json!([{"kind": "ScaledObject", "name": "web-so", "controller": true}]);
+        let owner = import::made_by(&made).unwrap();
+        assert_eq!(owner.to_string(), "scaledobject shop/web-so");
+        assert_eq!(import::source(&made), None, "and is no autoscaler of its own");
     }
 }

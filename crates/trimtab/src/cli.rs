@@ -100,9 +100,9 @@ pub enum Command {
     },
 }
 
-/// `trimtab run`.
+/// The Prometheus servers that are asked.
 #[derive(Args, Clone, Debug)]
-pub struct Run {
+pub struct Prometheus {
     /// URL of a Prometheus-compatible server; credentials go into the options below, not into it
     #[arg(long, env = "TRIMTAB_PROMETHEUS_URL", value_name = "URL")]
     pub prometheus_url: String,
@@ -124,6 +124,14 @@ pub struct Run {
     /// File with further Prometheus servers (YAML), which policies may name
     #[arg(long, env = "TRIMTAB_PROMETHEUS_SOURCES", value_name = "FILE")]
     pub prometheus_sources: Option<PathBuf>,
+}
+
+/// `trimtab run`.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub prometheus: Prometheus,
     /// File with policies (YAML); followed while running
     #[arg(long, env = "TRIMTAB_POLICY", value_name = "FILE")]
     pub policy: Option<PathBuf>,
@@ -279,12 +287,9 @@ pub struct Backtest {
     /// The workload: namespace/name of a deployment, or namespace/kind/name
     #[arg(value_name = "WORKLOAD")]
     pub target: Target,
-    /// URL of a Prometheus-compatible server
-    #[arg(long, env = "TRIMTAB_PROMETHEUS_URL", value_name = "URL")]
-    pub prometheus_url: String,
-    /// File with the bearer token for Prometheus
-    #[arg(long, env = "TRIMTAB_PROMETHEUS_TOKEN_FILE", value_name = "FILE")]
-    pub prometheus_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would print it")]
+    pub prometheus: Prometheus,
     /// How far back
     #[arg(long, value_name = "DURATION", default_value = "14d", value_parser = days)]
     pub since: Duration,
@@ -340,6 +345,12 @@ pub struct Own {
     /// Print what would be done, as commands, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Ask this agent which policy the workload has, instead of reaching one by port-forward
+    #[arg(long, env = "TRIMTAB_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Namespace of the agents that are reached by port-forward
+    #[arg(long, env = "TRIMTAB_AGENT_NAMESPACE", value_name = "NAMESPACE", default_value = "trimtab")]
+    pub agent_namespace: String,
     /// Context of the kubeconfig to use
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,

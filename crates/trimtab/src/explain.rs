@@ -2,7 +2,7 @@
 //!
 //! Every number printed is a field of the recorded decision: nothing is estimated and nothing is computed twice.
 
-use crate::report::{self, Considered, Report, Workload, Writes};
+use crate::report::{self, Autoscaler, Considered, Report, Workload, Writes};
 use std::fmt::Write;
 use trimtab_core::capacity::Capacity;
 use trimtab_core::decision::Reason;
@@ -53,6 +53,9 @@ pub fn explain(workload: &Workload) -> String {
         lines(&mut text, &[format!("Protect  {}: {level}: {verdict}", guard.name)]);
     }
     lines(&mut text, &[format!("Limits   {}", limits(decision)), format!("Fleet    {}", fleet(snapshot))]);
+    if let Some(other) = &workload.autoscaler {
+        lines(&mut text, &[format!("Beside   {}", beside(other))]);
+    }
     if let Some(until) = waits_until(decision) {
         lines(&mut text, &[format!("Waits    until {}", clock(until))]);
     }
@@ -313,7 +316,7 @@ pub fn status(reports: Vec<Report>, namespace: Option<&str>) -> String {
     rows.sort_by_key(|workload| urgency(workload));
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["WORKLOAD", "WRITES", "NOW", "WANT", "DEMAND", "AHEAD p90", "LATENCY", "WHY"]);
+    table.set_header(["WORKLOAD", "WRITES", "NOW", "WANT", "HPA", "DEMAND", "AHEAD p90", "LATENCY", "WHY"]);
     for workload in &rows {
         table.add_row(row(workload));
     }
@@ -388,7 +391,28 @@ fn urgency(workload: &Workload) -> u8 {
     }
 }
 
-fn row(workload: &Workload) -> [String; 8] {
+/// What another autoscaler asks for, for a table.
+fn wish(workload: &Workload) -> String {
+    match &workload.autoscaler {
+        None => "-".to_owned(),
+        Some(other) if !other.active => "paused".to_owned(),
+        Some(other) => or_unknown(other.wants),
+    }
+}
+
+/// The same in a sentence.
+fn beside(other: &Autoscaler) -> String {
+    let wants = match (&other.problem, other.wants) {
+        _ if !other.active => "is paused".to_owned(),
+        (Some(problem), _) => format!("cannot decide: {problem}"),
+        (None, Some(wants)) => format!("wants {wants}"),
+        (None, None) => "does not say what it wants".to_owned(),
+    };
+    let min = other.min.map_or_else(|| "unset".to_owned(), |min| min.to_string());
+    format!("{} {wants} (least {min}, most {})", other.name, other.max)
+}
+
+fn row(workload: &Workload) -> [String; 9] {
     let unknown = || UNKNOWN.to_owned();
     let Some(last) = &workload.last else {
         let why = workload.problem.clone().unwrap_or_else(|| "starting".into());
@@ -397,6 +421,7 @@ fn row(workload: &Workload) -> [String; 8] {
             workload.writes.to_string(),
             unknown(),
             unknown(),
+            wish(workload),
             unknown(),
             unknown(),
             unknown(),
@@ -417,6 +442,7 @@ fn row(workload: &Workload) -> [String; 8] {
         workload.writes.to_string(),
         last.snapshot.fleet.ready.to_string(),
         last.decision.to.to_string(),
+        wish(workload),
         demand,
         upper,
         last.snapshot.latency.fresh().map_or_else(unknown, span),
@@ -585,6 +611,8 @@ mod tests {
             last,
             changed: None,
             claim: None,
+            mode: None,
+            autoscaler: None,
         })
     }
 
@@ -642,8 +670,28 @@ mod tests {
             last: None,
             changed: None,
             claim: None,
+            mode: None,
+            autoscaler: None,
         };
         insta::assert_snapshot!(explain(&workload));
+    }
+
+    #[test]
+    fn another_autoscaler_is_told_beside_the_decision() {
+        let other = |wants: Option<u32>, active, problem: Option<&str>| Autoscaler {
+            name: "hpa shop/web".to_owned(),
+            wants: wants.map(Replicas),
+            min: Some(2),
+            max: 14,
+            active,
+            problem: problem.map(str::to_owned),
+            is_policy: true,
+        };
+        assert_eq!(beside(&other(Some(9), true, None)), "hpa shop/web wants 9 (least 2, most 14)");
+        assert_eq!(beside(&other(Some(9), false, None)), "hpa shop/web is paused (least 2, most 14)");
+        let blind = beside(&other(None, true, Some("FailedGetResourceMetric: no metrics")));
+        assert_eq!(blind, "hpa shop/web cannot decide: FailedGetResourceMetric: no metrics (least 2, most 14)");
+        assert!(beside(&other(None, true, None)).contains("does not say what it wants"));
     }
 
     #[test]
@@ -663,6 +711,15 @@ mod tests {
             last,
             changed: None,
             claim: None,
+            mode: None,
+            autoscaler: None,
+        };
+        let beside = |mut workload: Workload, wants: Option<u32>, active| {
+            let wants = wants.map(Replicas);
+            let name = "hpa shop/x".to_owned();
+            let other = Autoscaler { name, wants, min: Some(2), max: 14, active, problem: None, is_policy: false };
+            workload.autoscaler = Some(other);
+            workload
         };
         considered(0, Some(280.0), 7);
         let report = Report {
@@ -675,8 +732,12 @@ mod tests {
                 "not allowed to list and watch pods".to_owned(),
             )]),
             workloads: vec![
-                workload("shop/deployment/search", Writes::Own, considered(5, Some(280.0), 8)),
-                workload("shop/deployment/checkout", Writes::Shadow, considered(10, Some(420.0), 6)),
+                beside(workload("shop/deployment/search", Writes::Own, considered(5, Some(280.0), 8)), None, false),
+                beside(
+                    workload("shop/deployment/checkout", Writes::Shadow, considered(10, Some(420.0), 6)),
+                    Some(9),
+                    true,
+                ),
                 workload("pay/deployment/ledger", Writes::Shadow, considered(15, None, 6)),
             ],
         };

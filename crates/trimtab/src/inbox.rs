@@ -1,7 +1,7 @@
 //! Everything that can happen to the loop, in the order in which it happened.
 
 use crate::act::Written;
-use crate::autoscalers::Autoscaler;
+use crate::autoscalers::{Autoscaler, Wish};
 use crate::config::{Kind, Target};
 use crate::import;
 use crate::lease::Leased;
@@ -51,6 +51,13 @@ pub enum Event {
         scope: Scope,
         /// What it said.
         change: Change<import::Source, Autoscaler>,
+    },
+    /// The watch on `HorizontalPodAutoscaler`s spoke of one that KEDA made of a `ScaledObject`: what that asks for.
+    Wish {
+        /// What it watches.
+        scope: Scope,
+        /// What it said.
+        change: Change<import::Source, Wish>,
     },
     /// The policy file is different.
     PolicyFile(Result<Vec<u8>, String>),

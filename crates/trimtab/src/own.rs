@@ -6,9 +6,11 @@
 
 use crate::autoscalers;
 use crate::cli;
-use crate::commands::Printed;
+use crate::commands::{self, Printed};
 use crate::config::{self, Document, Mode, Target};
 use crate::import::{self, Kind};
+use crate::remote;
+use crate::report::Workload;
 use crate::watch::{self, MODE_LABEL, POLICY_LABEL};
 use crate::words;
 use anyhow::{Context, anyhow};
@@ -88,6 +90,17 @@ pub struct Scene {
     pub around: Vec<Value>,
     /// The `ConfigMap`s of its namespace that hold policies.
     pub maps: Vec<Value>,
+    /// The policy that agents decide it by, where somebody wrote one.
+    pub in_force: Option<InForce>,
+}
+
+/// A policy that somebody wrote, as an agent has read it: it may stand in a file that only agents see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// Document and line.
+    pub origin: String,
+    /// What it says, or else the agent.
+    pub mode: Mode,
 }
 
 impl Scene {
@@ -139,7 +152,13 @@ fn step(resource: &ApiResource, object: &Value, change: Change, says: String) ->
 pub fn take(scene: &Scene) -> Result<Vec<Step>, String> {
     let target = &scene.target;
     let active: Vec<&Value> = scene.autoscalers.iter().filter(|one| is_active(one)).collect();
-    let mode = scene.policy_mode();
+    if let Some(InForce { origin, mode }) = scene.in_force.as_ref().filter(|policy| policy.mode != Mode::Own) {
+        return Err(format!(
+            "the policy of {target} stands at {origin}, and its mode is {mode}, so that nobody would set its size: set mode: own there first"
+        ));
+    }
+    // What an agent has read comes first: of a policy that does not say, it knows the mode.
+    let mode = scene.in_force.as_ref().map_or_else(|| scene.policy_mode(), |policy| Some(Some(policy.mode)));
     if mode.is_some_and(|mode| mode != Some(Mode::Own)) {
         return Err(format!(
             "the policy of {target} in its namespace does not say mode: own, so that nobody would set its size: set it there first"
@@ -302,12 +321,38 @@ fn labelling(object: &Value, value: &str) -> Vec<Value> {
 pub fn own(command: &cli::Own) -> BoxFuture<'_, anyhow::Result<Printed>> {
     Box::pin(async move {
         let client = import::client(command.context.as_deref()).await?;
-        let Some(scene) = look(&client, &command.target).await? else { return Ok(missing(&command.target)) };
+        let Some(mut scene) = look(&client, &command.target).await? else { return Ok(missing(&command.target)) };
+        let unasked = match in_force(command).await {
+            Ok(policy) => {
+                scene.in_force = policy;
+                String::new()
+            }
+            Err(why) => format!(
+                "# no agent says whether a file of its own has a policy of it: name one with --url or --agent-namespace ({why:#})\n"
+            ),
+        };
         match take(&scene) {
-            Ok(steps) => carry_out(&client, &command.target, steps, command.dry_run).await,
+            Ok(steps) => {
+                let printed = carry_out(&client, &command.target, steps, command.dry_run).await?;
+                Ok(Printed { text: unasked + &printed.text, ..printed })
+            }
             Err(why) => Ok(Printed { text: format!("{why}\n"), code: 1 }),
         }
     })
+}
+
+/// The policy that agents decide a workload by, where somebody wrote one. All read the same files: any of them knows.
+async fn in_force(command: &cli::Own) -> anyhow::Result<Option<InForce>> {
+    let (url, context) = (command.url.clone(), command.context.clone());
+    let source = cli::Source { url, agent_namespace: command.agent_namespace.clone(), context, json: false };
+    let answer = remote::get(&source, &format!("/api/v1/workloads/{}", command.target), None).await?;
+    if answer.status == 404 {
+        return Ok(None);
+    }
+    let workload: Workload = commands::parse(&answer)?;
+    let imported = workload.autoscaler.is_some_and(|other| other.is_policy);
+    let policy = workload.mode.map(|mode| InForce { origin: workload.policy_origin, mode });
+    Ok(policy.filter(|_| !imported))
 }
 
 fn missing(target: &Target) -> Printed {
@@ -330,7 +375,7 @@ async fn look(client: &Client, target: &Target) -> anyhow::Result<Option<Scene>>
     let maps_there =
         map.list(&labelled).await.map_err(|error| anyhow!("failed to list policies: {}", words::api(&error)))?;
     let maps = maps_there.into_iter().map(|object| import::typed(object, &maps())).collect();
-    Ok(Some(Scene { target: target.clone(), resource, workload, autoscalers, around: objects, maps }))
+    Ok(Some(Scene { target: target.clone(), resource, workload, autoscalers, around: objects, maps, in_force: None }))
 }
 
 async fn carry_out(client: &Client, target: &Target, steps: Vec<Step>, dry_run: bool) -> anyhow::Result<Printed> {
@@ -390,7 +435,8 @@ mod tests {
             "metadata": {"name": "web", "namespace": "shop", "uid": "w"},
             "spec": {"template": {"spec": {"containers": [{"name": "app", "resources": {"requests": {"cpu": "1"}}}]}}},
         });
-        Scene { target: "shop/web".parse().unwrap(), resource, workload, autoscalers, around: Vec::new(), maps }
+        let target = "shop/web".parse().unwrap();
+        Scene { target, resource, workload, autoscalers, around: Vec::new(), maps, in_force: None }
     }
 
     fn hpa(spec: &Value) -> Value {
@@ -464,6 +510,24 @@ mod tests {
         assert!(take(&scene(Vec::new(), Vec::new())).unwrap_err().contains("neither an autoscaler nor a policy"));
         let two = take(&scene(vec![hpa(&json!({})), scaled_object()], Vec::new())).unwrap_err();
         assert!(two.contains("hpa shop/web and scaledobject shop/so"), "{two}");
+    }
+
+    #[test]
+    fn a_policy_in_a_file_that_agents_read_is_the_policy() {
+        let mut scene = scene(vec![hpa(&json!({}))], Vec::new());
+        let policy = |mode| Some(InForce { origin: "policy.yaml:2".into(), mode });
+        scene.in_force = policy(Mode::Floor);
+        let said = take(&scene).unwrap_err();
+        assert!(said.contains("policy.yaml:2, and its mode is floor"), "{said}");
+        scene.in_force = policy(Mode::Own);
+        let steps = take(&scene).unwrap();
+        assert!(steps.len() == 2 && !steps.iter().any(|step| matches!(step.change, Change::Create(_))), "{steps:?}");
+        // The agent that runs with --mode own knows what a policy means that does not say.
+        let silent = "workloads:\n- target: shop/web\n  replicas: { min: 1, max: 2 }\n  demand: { query: x }\n  capacity: { rate: 1 }\n  slo: none\n";
+        scene.maps = vec![json!({"metadata": {"name": "p"}, "data": {"p.yaml": silent}})];
+        assert_eq!(take(&scene).unwrap().len(), 2);
+        scene.in_force = None;
+        assert!(take(&scene).unwrap_err().contains("does not say mode: own"));
     }
 
     #[test]

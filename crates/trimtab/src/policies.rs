@@ -4,13 +4,14 @@
 //! logged once, and reported until it is mended. Nothing here ends the process: a policy that could would take all agents
 //! down at once.
 
-use crate::autoscalers::Autoscaler;
+use crate::autoscalers::{Autoscaler, Wish};
 use crate::cli::{self, Autoscalers};
 use crate::commands::Printed;
 use crate::config::{self, Document, Target, Workload};
 use crate::import;
 use crate::inbox::{Event, Inbox};
 use crate::prometheus;
+use crate::report;
 use crate::view::{Change, Scope, Shelf};
 use crate::watch;
 use futures::future::BoxFuture;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use trimtab_core::unit::Replicas;
 
 /// A file is read again so often. Kubernetes itself takes up to a minute to bring a changed `ConfigMap` into a mounted file.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -34,6 +36,8 @@ pub struct Policies {
     /// What other autoscalers amount to: it counts where nobody wrote a policy.
     imported: config::Policies,
     autoscalers: BTreeMap<(import::Kind, Scope), Shelf<import::Source, Autoscaler>>,
+    /// What KEDA's own autoscalers ask for, by the `ScaledObject`s that they are made of.
+    wishes: BTreeMap<Scope, Shelf<import::Source, Wish>>,
     /// Them, by what they scale.
     scaling: BTreeMap<Target, BTreeSet<import::Source>>,
     /// Whether they are policies where nobody wrote one.
@@ -68,6 +72,7 @@ impl Policies {
             maps: BTreeMap::new(),
             imported: config::Policies::default(),
             autoscalers: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             scaling: BTreeMap::new(),
             shadows: false,
             stale: false,
@@ -125,6 +130,33 @@ impl Policies {
     pub fn autoscaler<'a>(&'a self, target: &'a Target) -> Option<(&'a import::Source, &'a Autoscaler)> {
         let mut all = self.autoscalers_of(target);
         all.next().filter(|_| all.next().is_none())
+    }
+
+    /// What other autoscalers ask for, for a workload's report.
+    #[must_use]
+    pub fn beside(&self, target: &Target) -> Option<report::Autoscaler> {
+        let all: Vec<_> = self.autoscalers_of(target).collect();
+        // The one that acts, where there are several: that they are is said as a trouble.
+        let (source, one) = all.iter().find(|(_, one)| one.object.active).or(all.first())?;
+        let names: Vec<String> = all.iter().map(|(source, _)| source.to_string()).collect();
+        let wish = match source.kind {
+            import::Kind::Hpa => Some(&one.object.wish),
+            import::Kind::ScaledObject => self.wishes.values().find_map(|shelf| shelf.get(source)),
+        };
+        Some(report::Autoscaler {
+            name: names.join(" and "),
+            wants: wish.and_then(|wish| wish.wants).map(Replicas),
+            min: one.object.min,
+            max: one.object.max,
+            active: one.object.active,
+            problem: wish.and_then(|wish| wish.problem.clone()),
+            is_policy: !self.loaded.workloads().contains_key(target) && self.imported.workloads().contains_key(target),
+        })
+    }
+
+    /// What KEDA's own autoscalers ask for.
+    pub fn apply_wish(&mut self, scope: &Scope, change: Change<import::Source, Wish>) {
+        self.wishes.entry(scope.clone()).or_insert_with(Shelf::new).apply(change);
     }
 
     /// What is wrong now, by document.

@@ -46,7 +46,7 @@ enum Reach {
     /// One, by its address.
     Url(String),
     /// All that are ready, by the names of their pods.
-    Pods(Api<Pod>, Vec<String>),
+    Pods(Box<Api<Pod>>, Vec<String>),
 }
 
 impl Agents {
@@ -57,7 +57,7 @@ impl Agents {
         }
         let found = tokio::time::timeout(DEADLINE, agents(source)).await;
         let (pods, ready) = found.context("the API server did not answer within 30 s")??;
-        Ok(Self { reach: Reach::Pods(pods, ready) })
+        Ok(Self { reach: Reach::Pods(Box::new(pods), ready) })
     }
 
     /// Their names.

@@ -1,5 +1,6 @@
 //! What is known of each workload, as data: the answer of the read-only API, and what `status` and `explain` print.
 
+use crate::config::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trimtab_core::policy::Policy;
@@ -81,6 +82,31 @@ pub struct Workload {
     /// Who decides it, where an agent has claimed it.
     #[serde(default)]
     pub claim: Option<Claim>,
+    /// What its policy, or else the agent, says of its decisions; `None` of what is only recorded.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// The other autoscaler that scales it, where there is one.
+    #[serde(default)]
+    pub autoscaler: Option<Autoscaler>,
+}
+
+/// Another autoscaler beside a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Autoscaler {
+    /// `hpa shop/web`; where several scale the workload, all of them.
+    pub name: String,
+    /// The size that it asks for now; `None` where it does not say.
+    pub wants: Option<Replicas>,
+    /// The least that it may ask for, where that is set.
+    pub min: Option<u32>,
+    /// The most.
+    pub max: u32,
+    /// Whether it changes the size: it is not paused.
+    pub active: bool,
+    /// Why it cannot decide, in its own words.
+    pub problem: Option<String>,
+    /// Whether the workload's policy is what it amounts to, since nobody wrote one.
+    pub is_policy: bool,
 }
 
 /// Which agent decides a workload.
@@ -138,6 +164,8 @@ impl Workload {
             last: Some(last),
             changed: None,
             claim: None,
+            mode: None,
+            autoscaler: None,
         }
     }
 }

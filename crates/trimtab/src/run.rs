@@ -214,6 +214,7 @@ impl Loop {
                     self.see_claim(&Site::Autoscaler(source));
                 }
             }
+            Event::Wish { scope, change } => self.policies.apply_wish(&scope, change),
             Event::PolicyFile(text) => {
                 self.policies.apply_file(text);
                 self.follow_policies();
@@ -602,6 +603,8 @@ impl Loop {
                 last: tracked.last.clone(),
                 changed: tracked.changed.clone(),
                 claim: self.claim_of(workload, at),
+                mode: Some(self.mode(workload)),
+                autoscaler: self.policies.beside(&workload.target),
             })
         });
         let report = Report {

@@ -79,28 +79,28 @@ struct Named {
 }
 
 impl Sources {
-    /// One server, for a command that asks it once.
-    pub fn one(url: &str, token_file: Option<PathBuf>, deadline: Duration) -> Result<Arc<Source>, SourcesError> {
-        let credentials = token_file.map_or(Credentials::None, Credentials::BearerFile);
-        let config = SourceConfig { credentials, deadline, ..SourceConfig::new(url.to_owned()) };
-        let problem = |problem| Problem::Source { name: "--prometheus-url".to_owned(), problem };
-        let source = Source::new(config).map_err(|all| SourcesError(all.into_iter().map(problem).collect()))?;
-        Ok(Arc::new(source))
-    }
-
     /// The sources that the command line and its file name. Sends nothing.
     ///
     /// # Errors
     /// Everything that is wrong with any of them.
-    pub fn new(settings: &cli::Run) -> Result<Self, SourcesError> {
+    pub fn new(settings: &cli::Prometheus) -> Result<Self, SourcesError> {
+        Self::patient(settings, None)
+    }
+
+    /// The same, for questions that may take so long.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn patient(settings: &cli::Prometheus, deadline: Option<Duration>) -> Result<Self, SourcesError> {
         let mut problems = Vec::new();
-        let first = open("--prometheus-url", first(settings, &mut problems), &mut problems);
+        let patient = |config: SourceConfig| SourceConfig { deadline: deadline.unwrap_or(config.deadline), ..config };
+        let first = open("--prometheus-url", patient(first(settings, &mut problems)), &mut problems);
         let mut named = BTreeMap::new();
         let file = settings.prometheus_sources.as_deref();
         for source in file.map(|path| read(path, &mut problems)).unwrap_or_default() {
             let name = source.name.clone();
             let Some(config) = config(source, &mut problems) else { continue };
-            let Some(source) = open(&name, config, &mut problems) else { continue };
+            let Some(source) = open(&name, patient(config), &mut problems) else { continue };
             if named.insert(name.clone(), source).is_some() {
                 problems.push(Problem::Twice(name));
             }
@@ -143,7 +143,7 @@ fn read(path: &Path, problems: &mut Vec<Problem>) -> Vec<Named> {
     parsed.map_err(|error| problems.push(wrong(error))).map(|file| file.sources).unwrap_or_default()
 }
 
-fn first(settings: &cli::Run, problems: &mut Vec<Problem>) -> SourceConfig {
+fn first(settings: &cli::Prometheus, problems: &mut Vec<Problem>) -> SourceConfig {
     let mut headers = BTreeMap::new();
     for header in &settings.prometheus_header {
         match header.split_once(':') {
@@ -196,7 +196,7 @@ mod tests {
         drop(rustls::crypto::ring::default_provider().install_default());
         let all = ["trimtab", "run"].iter().chain(arguments);
         let cli::Command::Run(settings) = cli::Cli::try_parse_from(all).unwrap().command else { panic!("it was run") };
-        Sources::new(&settings)
+        Sources::new(&settings.prometheus)
     }
 
     #[test]
@@ -220,6 +220,31 @@ mod tests {
         std::fs::write(file.path(), "sources:\n- name: infra\n  url: http://infra\n  user: me\n").unwrap();
         let error = sources(&["--prometheus-url", "http://first:9090", "--prometheus-sources", path]).unwrap_err();
         assert!(error.to_string().contains("user and password_file"), "{error}");
+    }
+
+    #[test]
+    fn backtest_reaches_prometheus_as_run_does() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "sources:\n- name: infra\n  url: http://infra:9090\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let flags = [
+            ["--prometheus-url", "http://first:9090"],
+            ["--prometheus-header", "X-Scope-OrgID: shop"],
+            ["--prometheus-token-file", "token"],
+            ["--prometheus-ca-file", "ca.pem"],
+            ["--prometheus-sources", path],
+        ];
+        let of = |command: &[&str]| {
+            let all = ["trimtab"].iter().chain(command).chain(flags.as_flattened());
+            match cli::Cli::try_parse_from(all).unwrap().command {
+                cli::Command::Run(settings) => settings.prometheus,
+                cli::Command::Backtest(settings) => settings.prometheus,
+                other => panic!("{other:?}"),
+            }
+        };
+        let [run, backtest] = [of(&["run"]), of(&["backtest", "shop/web"])];
+        assert_eq!(format!("{run:?}"), format!("{backtest:?}"));
+        assert!(backtest.prometheus_header == ["X-Scope-OrgID: shop"] && backtest.prometheus_ca_file.is_some());
     }
 
     #[test]

@@ -288,6 +288,8 @@ mod tests {
             last: None,
             changed: None,
             claim: None,
+            mode: None,
+            autoscaler: None,
         }
     }
 

@@ -359,6 +359,8 @@ mod tests {
             last: None,
             changed: None,
             claim: None,
+            mode: None,
+            autoscaler: None,
         };
         let report = Report { workloads: names.iter().map(workload).collect(), ..Report::of("a") };
         let hour = Hour { windows: 120, missed: 3, ..Hour::default() };

@@ -436,9 +436,37 @@ async fn a_certificate_of_a_private_authority_and_a_password_are_honoured() {
     assert_eq!(value(trusting).await, Ok(7.0));
     let wrong = SourceConfig { url: url.replace("ana:test", "ana:wrong"), ..config };
     assert!(matches!(value(wrong).await, Err(Absence::Refused { status: 401, .. })));
-    let unknown = value(SourceConfig::new(url)).await.unwrap_err().to_string();
+    let unknown = value(SourceConfig::new(url.clone())).await.unwrap_err().to_string();
     assert!(unknown.contains("certificate") && !unknown.contains("test@"), "{unknown}");
+    backtest_uses_them(directory.path(), &url).await;
     prometheus.stop().await;
+}
+
+/// What a command says that asks for the past, with these credentials and others.
+async fn backtest_uses_them(directory: &std::path::Path, url: &str) {
+    let policy = |more: &str| {
+        format!(
+            "workloads:\n- target: shop/web\n  replicas: {{ min: 1, max: 2 }}\n  demand: {{ query: vector(7) }}\n  capacity: {{ rate: 5 }}\n  slo: none\n{more}"
+        )
+    };
+    std::fs::write(directory.join("policy.yaml"), policy("")).unwrap();
+    std::fs::write(directory.join("named.yaml"), policy("  prometheus: infra\n")).unwrap();
+    let said = async |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+        command.args(["backtest", "shop/web", "--since", "5m", "--prometheus-url", url]).args(arguments);
+        let output = command.current_dir(directory).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let trusting = ["--policy", "policy.yaml", "--prometheus-ca-file", "ca.pem"];
+    let reached = said(&trusting).await;
+    assert!(reached.contains("does not know how many replicas shop/deployment/web had"), "{reached}");
+    let unknown = said(&trusting[..2]).await;
+    assert!(unknown.contains("certificate") && !unknown.contains("test@"), "{unknown}");
+    let header = said(&[&trusting[..], &["--prometheus-header", "tenant"]].concat()).await;
+    assert!(header.contains("expected `Name: value`"), "{header}");
+    let named = said(&["--policy", "named.yaml", "--prometheus-ca-file", "ca.pem"]).await;
+    assert!(named.contains("no Prometheus server is called infra"), "{named}");
 }
 
 #[tokio::test]

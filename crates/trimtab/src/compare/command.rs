@@ -46,9 +46,17 @@ pub fn compare(command: &cli::Compare) -> BoxFuture<'_, anyhow::Result<Printed>>
 #[must_use]
 pub fn backtest(command: &cli::Backtest) -> BoxFuture<'_, anyhow::Result<Printed>> {
     Box::pin(async move {
+        let sources = Sources::patient(&command.prometheus, Some(PATIENCE))?;
         let workload = policy(command).await?;
-        let source = Sources::one(&command.prometheus_url, command.prometheus_token_file.clone(), PATIENCE)?;
-        let course = remembered(&source, &workload, command).await?;
+        let name = workload.queries.prometheus.as_deref();
+        let source = sources.get(name).ok_or_else(|| {
+            let (asked, known) = (name.unwrap_or_default(), sources.names().join(", "));
+            anyhow!(
+                "{}: no Prometheus server is called {asked}; known are: {known} (--prometheus-sources)",
+                workload.origin
+            )
+        })?;
+        let course = remembered(source, &workload, command).await?;
         let one = Comparison::of(course).context("Prometheus knows nothing of it in that time")?;
         print(&[one], command.json, command.html.as_deref())
     })

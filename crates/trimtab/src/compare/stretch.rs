@@ -228,9 +228,9 @@ mod tests {
         gathered.take(stretch(second.collect()));
         gathered.take(stretch(vec![moment(12, None, 9)]));
         let course = gathered.course().unwrap();
-        let demands: Vec<Option<u32>> =
-            course.moments.iter().map(|moment| moment.demand.map(|demand| demand.get() as u32)).collect();
-        assert_eq!(demands, [vec![Some(100); 10], vec![Some(200); 10]].concat());
+        let demands: Vec<_> = course.moments.iter().map(|moment| moment.demand).collect();
+        let [low, high] = [100, 200].map(|demand| Some(RequestsPerSecond::whole(demand)));
+        assert_eq!(demands, [vec![low; 10], vec![high; 10]].concat());
         assert!(course.moments.is_sorted_by_key(|moment| moment.at));
     }
 

@@ -106,7 +106,8 @@ pub enum CountedAt {
 }
 
 /// Whether decisions are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// They are not.
     Shadow,

@@ -103,12 +103,21 @@ pub fn source(object: &Value) -> Option<Source> {
         "ScaledObject" if version.starts_with("keda.sh/") => Kind::ScaledObject,
         _ => return None,
     };
-    let mut owners = list(object, "/metadata/ownerReferences");
-    if kind == Kind::Hpa && owners.any(|owner| text(owner, "/kind") == "ScaledObject") {
+    if made_by(object).is_some() {
         return None;
     }
     let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
     Some(Source { kind, namespace: namespace.to_owned(), name: text(object, "/metadata/name").to_owned() })
+}
+
+/// The `ScaledObject` that KEDA made this `HorizontalPodAutoscaler` of.
+#[must_use]
+pub fn made_by(object: &Value) -> Option<Source> {
+    let mut owners = list(object, "/metadata/ownerReferences");
+    let owner = owners.find(|owner| text(owner, "/kind") == "ScaledObject")?;
+    let hpa = text(object, "/kind") == "HorizontalPodAutoscaler";
+    let (namespace, name) = (text(object, "/metadata/namespace").to_owned(), text(owner, "/name").to_owned());
+    hpa.then_some(Source { kind: Kind::ScaledObject, namespace, name })
 }
 
 /// Makes a policy of an autoscaler. `around` are objects that it refers to, as far as they are known: its target (for the requests of its

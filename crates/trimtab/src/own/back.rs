@@ -191,11 +191,11 @@ async fn give(client: &Client, what: &str, held: Vec<Held>, unseen: Vec<String>,
     }
     for one in held {
         if dry_run {
-            one.steps().iter().for_each(|step| out.extend([step.to_string().as_str(), "\n"]));
+            out.extend(one.steps().iter().map(|step| format!("{step}\n")));
             continue;
         }
         let (done, why) = give_back(client, one).await;
-        done.iter().for_each(|says| out.extend(["done: ", says.as_str(), "\n"]));
+        out.extend(done.iter().map(|says| format!("done: {says}\n")));
         wrong.extend(why);
     }
     for why in &wrong {

@@ -235,6 +235,8 @@ mod tests {
             last: None,
             changed: None,
             claim: None,
+            mode: None,
+            autoscaler: None,
         };
         let report = Report { workloads: (0..workloads).map(workload).collect(), ..Report::of("a") };
         let sights = report.workloads.iter().zip(0_u32..).map(|(workload, number)| {
