@@ -6,7 +6,8 @@
 use crate::demand::Demand;
 use crate::moves::{self, Order};
 use crate::snapshot::{Fleet, Snapshot};
-use crate::unit::{Erlangs, Ratio, RequestsPerSecond, Seconds, Timestamp};
+use crate::unit::{Erlangs, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
+use crate::utilization::Busy;
 use serde::{Deserialize, Serialize};
 
 /// No look is taken to stand for longer than this: of a jump in a longer gap nobody knows when it came.
@@ -28,6 +29,12 @@ impl Memory {
     /// Whether requests are taken to wait.
     pub(crate) fn is_queued(&self) -> bool {
         self.waiting > 0.0
+    }
+
+    /// The demand that keeps the replicas so busy, unless requests wait.
+    pub(crate) fn demand_that_keeps(&self, ready: Replicas, busy: Busy) -> Option<RequestsPerSecond> {
+        let known = self.per_replica > RequestsPerSecond::ZERO && !self.is_queued();
+        busy.demand(ready, self.per_replica).filter(|_| known)
     }
 
     /// Keeps what a replica serves for the next look.
@@ -69,7 +76,7 @@ pub(crate) fn when_ready(
     }
     let end = at.after(startup);
     let (mut waiting, mut since, mut served) = (memory.waiting, at, served.get());
-    let last = Order { due: end, replicas: crate::unit::Replicas(0) };
+    let last = Order { due: end, replicas: Replicas(0) };
     for order in moves::orders(moves, startup, at).chain(std::iter::once(last)) {
         waiting = (waiting + (demand.get() - served) * order.due.since(since).get()).max(0.0);
         since = order.due;
@@ -81,7 +88,6 @@ pub(crate) fn when_ready(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unit::Replicas;
 
     fn snapshot(ready: u32, second: i64) -> Snapshot {
         Snapshot::blind(Timestamp(second * 1_000), Replicas(ready))

@@ -11,17 +11,16 @@ use crate::demand::Demand;
 use crate::policy;
 use crate::snapshot::{Absence, Reading, Snapshot};
 use crate::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp};
+use crate::utilization::USED;
 use serde::{Deserialize, Serialize};
 
 /// Time constant of the smoothing: a mean service time over one minute scatters by a few per cent, and every
 /// twitch of it would move the size of the whole workload.
 const SMOOTHING: Seconds = Seconds::whole(60);
-/// Utilization says something between these: below, the replicas' own housekeeping counts; above, a queue hides demand.
-const TELLING: (Ratio, Ratio) = (Ratio::percent(20), Ratio::percent(97));
 /// Time constant of what utilization says: a release is learned in ten minutes.
 const FADING: Seconds = Seconds::whole(600);
 /// The belief weighs as much as so long of one busy replica.
-const BELIEF: Seconds = Seconds::whole(150);
+const BELIEF: Seconds = Seconds::whole(40);
 
 /// What is believed of a replica's capacity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,7 +95,7 @@ pub(crate) fn assess(
 }
 
 fn learn(memory: &mut Memory, (rate, busy): (RequestsPerSecond, Ratio), elapsed: Seconds, snapshot: &Snapshot) {
-    if busy <= TELLING.0 || busy >= TELLING.1 {
+    if busy <= USED.0 || busy >= USED.1 {
         return;
     }
     let keep = libm::exp(-elapsed.get() / FADING.get());

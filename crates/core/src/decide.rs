@@ -25,29 +25,31 @@ pub(crate) const METRIC_LAG: Seconds = Seconds::whole(15);
 pub fn decide(policy: &Policy, state: &mut State, snapshot: &Snapshot) -> Decision {
     let (at, fleet) = (snapshot.at, &snapshot.fleet);
     moves::look(&mut state.moves, fleet.desired, at);
-    let demand = demand::assess(&mut state.demand, &snapshot.demand, at);
-    let lead = lead_time(&mut state.lead, &demand, fleet);
     let busy = utilization::assess(&mut state.utilization, snapshot);
+    let keeps_busy = busy.and_then(|busy| state.backlog.demand_that_keeps(fleet.ready, busy));
+    let demand = demand::assess(&mut state.demand, &snapshot.demand, keeps_busy, at);
+    let lead = lead_time(&mut state.lead, &demand, fleet);
     // Where no latency is promised, more than a replica may carry does not wait for it.
     if policy.objective.is_promised() {
         backlog::watch(&mut state.backlog, &demand, busy.and_then(Busy::telling), snapshot);
     }
     let queued = state.backlog.is_queued();
-    let busy = busy.and_then(Busy::learned).filter(|_| !queued);
-    let capacity = capacity::assess(&policy.capacity, &mut state.capacity, &demand, busy, snapshot);
+    let learned = busy.and_then(Busy::learned).filter(|_| !queued);
+    let capacity = capacity::assess(&policy.capacity, &mut state.capacity, &demand, learned, snapshot);
     let forecast =
         forecast::predict(&mut state.forecast, &demand, lead.total(), sight(policy, state.moves.every(), snapshot));
     let guards = protect::check(&policy.protect, &mut state.protect, &snapshot.protected, at);
     let alone = guards.iter().all(|guard| guard.blocks_until.is_none());
-    let lesson = Lesson { demand: state.forecast.last(), foreseen: alone && !queued && state.forecast.is_calm() };
+    let foreseen = alone && !queued && state.forecast.is_calm();
+    let lesson = Lesson { demand: state.forecast.last(), foreseen, busy: busy.and_then(Busy::telling) };
     let trust = trust::learn(&mut state.trust, policy, capacity.rate(), lesson, snapshot);
     state.backlog.keep(capacity.rate());
     let running = forecast.as_ref().map_or(RequestsPerSecond::ZERO, |forecast| forecast.windows[0].mean);
     let backlog = backlog::when_ready(&state.backlog, &state.moves, running, (fleet, lead.total()), at);
     let plan = forecast.as_ref().zip(capacity.rate()).map(|(forecast, rate)| {
-        let (per_replica, sharing) = (rate / (Ratio::ONE + trust.margin), trust.sharing);
-        let (startup, desired, every) = (lead.total(), fleet.desired, state.moves.every());
-        plan::choose(policy, Outset { forecast, per_replica, sharing, startup, backlog, desired, every })
+        let (per_replica, startup, desired) = (rate / (Ratio::ONE + trust.margin), lead.total(), fleet.desired);
+        let every = state.moves.every();
+        plan::choose(policy, Outset { forecast, per_replica, trust, startup, backlog, desired, every })
     });
     if let Some(plan) = &plan {
         limit::watch(&mut state.limit, plan.needed, policy.stabilization, at);

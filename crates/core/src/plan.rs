@@ -22,6 +22,7 @@ use crate::forecast::{Forecast, Outlook};
 use crate::gate;
 use crate::policy::{Method, Objective, Part, Policy};
 use crate::queue::{Curve, Stand};
+use crate::trust::Trust;
 use crate::unit::{Erlangs, Ratio, Replicas, RequestsPerSecond, Seconds};
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +110,7 @@ pub enum Rule {
 pub(crate) struct Outset<'a> {
     pub(crate) forecast: &'a Forecast,
     pub(crate) per_replica: RequestsPerSecond,
-    pub(crate) sharing: Ratio,
+    pub(crate) trust: Trust,
     /// From ordering a replica to its serving.
     pub(crate) startup: Seconds,
     /// What will wait when an order of now is ready, in requests.
@@ -125,7 +126,8 @@ pub(crate) fn choose(policy: &Policy, outset: Outset<'_>) -> Plan {
     if !objective.is_promised() {
         return by_utilization(objective, outset, Ratio::ONE);
     }
-    let Some(curve) = Curve::new(outset.per_replica, objective.latency, outset.sharing) else {
+    let curve = Curve::new(outset.per_replica, objective.latency, outset.trust.sharing);
+    let Some(curve) = curve.filter(|_| !outset.trust.futile) else {
         return by_utilization(objective, outset, UTILIZATION);
     };
     if policy.method == Method::Gate {
@@ -202,7 +204,7 @@ impl Sizes {
         }
         let load = most / outset.per_replica;
         // Who shares nothing needs about as many again as the square root of what one queue needs, and more.
-        let apart = 2.0 * (libm::pow(load.get().max(1.0), 1.0 - outset.sharing.get()) - 1.0);
+        let apart = 2.0 * (libm::pow(load.get().max(1.0), 1.0 - outset.trust.sharing.get()) - 1.0);
         // A queue is worked off with half as many again: more would come and go for it alone.
         let drains = if outset.backlog > Erlangs::ZERO { load.ceil().0.div_ceil(2) } else { 0 };
         let top = load.ceil().plus(2 + drains).plus(Erlangs::clamped(apart).ceil().0).max(outset.desired);

@@ -156,6 +156,8 @@ pub enum Absence {
     TooLarge,
     /// A zero that what was seen before contradicts, with nobody to vouch for it.
     SuspiciousZero,
+    /// A steep fall while the replicas are as busy as before.
+    SuspiciousFall,
 }
 
 impl fmt::Display for Absence {
@@ -174,6 +176,7 @@ impl fmt::Display for Absence {
             Self::WrongType => "the query returned something else than numbers",
             Self::TooLarge => "the answer was too large to read",
             Self::SuspiciousZero => "a zero that contradicts what was seen before",
+            Self::SuspiciousFall => "a steep fall while the replicas are as busy as before",
         })
     }
 }

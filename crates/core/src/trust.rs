@@ -9,6 +9,9 @@
 //! Tibshirani, "Conformal PID control", `NeurIPS` 2023, their integrator): each missed window takes `GAIN` off the capacity that is
 //! reckoned with, each kept one gives the objective's share of that back, never more than there was. Windows whose demand nobody foresaw,
 //! or with a queue left from before, or while something downstream is above its limit, teach nothing.
+//!
+//! **Futility.** Where the objective is missed for an hour of windows on end by replicas that are idle for half of their time, more of them
+//! do not help: the requests themselves take too long. Then latency sizes nothing, until a window is kept.
 
 use crate::policy::{Objective, Part, Policy};
 use crate::queue::Curve;
@@ -32,6 +35,9 @@ const STEADY: Ratio = Ratio::percent(97);
 const GAIN: f64 = 0.03;
 const FORGIVEN: f64 = 2.0 * GAIN;
 const MOST: f64 = 0.6;
+/// Windows on end that are missed by replicas less busy than this: an hour of half-minutes, longer than most incidents.
+const FUTILE: u32 = 120;
+const IDLE: Ratio = Ratio::percent(50);
 
 /// What the latency says of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +46,15 @@ pub struct Trust {
     pub sharing: Ratio,
     /// How much more capacity is reckoned with than the model asks for, because the objective was missed.
     pub margin: Ratio,
+    /// Whether no number of replicas keeps the objective, by all that was seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub futile: bool,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { sharing: Ratio::ONE, margin: Ratio::ZERO, futile: false }
+    }
 }
 
 /// What is remembered of the latency.
@@ -50,6 +65,9 @@ pub(crate) struct Memory {
     trust: Trust,
     /// Of what misses took off, before what is forgiven.
     taken: f64,
+    /// Windows on end that idle replicas missed.
+    #[serde(default)]
+    idle_misses: u32,
     /// When it was last learned, and the looks and ready replicas since.
     learned: Option<Timestamp>,
     looks: u32,
@@ -58,16 +76,17 @@ pub(crate) struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        let trust = Trust { sharing: Ratio::ONE, margin: Ratio::ZERO };
-        Self { evidence: [0.0; VALUES], trust, taken: 0.0, learned: None, looks: 0, ready: 0.0 }
+        let (evidence, trust) = ([0.0; VALUES], Trust::default());
+        Self { evidence, trust, taken: 0.0, idle_misses: 0, learned: None, looks: 0, ready: 0.0 }
     }
 }
 
-/// What a window taught: its demand where it is known, and whether it was one like others.
+/// What a window taught: its demand where it is known, whether it was one like others, and how busy the replicas were.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lesson {
     pub(crate) demand: Option<RequestsPerSecond>,
     pub(crate) foreseen: bool,
+    pub(crate) busy: Option<Ratio>,
 }
 
 /// Takes a look; once in a window, with a fresh percentile, learns from it.
@@ -91,16 +110,34 @@ pub(crate) fn learn(
     if demand.get() >= STEADY.get() * replicas.get() * per_replica.get() || demand < RequestsPerSecond::whole(1) {
         return memory.trust;
     }
+    let missed = seen > objective.latency;
+    if is_futile(memory, missed, lesson.busy) {
+        // What misses taught was wrong: it starts anew with the first window that is kept.
+        (memory.evidence, memory.taken) = ([0.0; VALUES], 0.0);
+        memory.trust = Trust { futile: true, ..Trust::default() };
+        return memory.trust;
+    }
+    memory.trust.futile = false;
     weigh(&mut memory.evidence, objective, per_replica, (replicas, demand), seen);
     if !policy.method.lacks(Part::Sharing) {
         memory.trust.sharing = expected(&memory.evidence);
     }
-    let missed = if seen > objective.latency { 1.0 } else { 0.0 };
+    let missed = if missed { 1.0 } else { 0.0 };
     memory.taken = (memory.taken + GAIN * (missed - objective.misses.get())).clamp(0.0, FORGIVEN + MOST);
     if !policy.method.lacks(Part::Margin) {
         memory.trust.margin = Ratio::clamped(memory.taken - FORGIVEN);
     }
     memory.trust
+}
+
+/// Whether it is, once this window is counted; who is busy shows nothing either way.
+fn is_futile(memory: &mut Memory, missed: bool, busy: Option<Ratio>) -> bool {
+    memory.idle_misses = match (missed, busy) {
+        (false, _) => 0,
+        (true, Some(busy)) if busy < IDLE => memory.idle_misses.saturating_add(1),
+        (true, _) => memory.idle_misses,
+    };
+    memory.idle_misses >= FUTILE
 }
 
 fn values() -> impl Iterator<Item = Ratio> {
@@ -144,13 +181,17 @@ mod tests {
 
     /// Trust after so many windows at 300 requests/s on ten replicas with this percentile.
     fn after(windows: i64, percentile: f64, foreseen: bool) -> Trust {
+        with(windows, percentile, foreseen, None)
+    }
+
+    fn with(windows: i64, percentile: f64, foreseen: bool, busy: Option<Ratio>) -> Trust {
         let mut memory = Memory::default();
         let mut trust = memory.trust;
         for window in 0..windows {
             let sample = Sample { value: Seconds::new(percentile).unwrap(), age: None, coverage: Coverage::Unmeasured };
             let at = Timestamp(window * 30_000);
             let snapshot = Snapshot { latency: Reading::Fresh(sample), ..Snapshot::blind(at, Replicas(10)) };
-            let lesson = Lesson { demand: Some(RequestsPerSecond::whole(300)), foreseen };
+            let lesson = Lesson { demand: Some(RequestsPerSecond::whole(300)), foreseen, busy };
             trust = learn(&mut memory, &Policy::PLAIN, Some(RequestsPerSecond::whole(50)), lesson, &snapshot);
         }
         trust
@@ -178,6 +219,15 @@ mod tests {
 
     #[test]
     fn what_nobody_foresaw_teaches_nothing() {
-        assert_eq!(after(100, 1.0, false), Trust { sharing: Ratio::ONE, margin: Ratio::ZERO });
+        assert_eq!(after(100, 1.0, false), Trust::default());
+    }
+
+    #[test]
+    fn misses_of_idle_replicas_are_no_reason_for_more_of_them_after_an_hour() {
+        let idle = Some(Ratio::percent(40));
+        assert!(with(119, 1.0, true, idle).margin > Ratio::ZERO);
+        assert_eq!(with(120, 1.0, true, idle), Trust { futile: true, ..Trust::default() });
+        assert!(!with(200, 1.0, true, Some(Ratio::percent(60))).futile, "busy ones may lack help");
+        assert!(!with(200, 1.0, true, None).futile, "nobody knows how busy they are");
     }
 }

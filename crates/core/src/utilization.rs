@@ -7,13 +7,16 @@
 
 use crate::decide::METRIC_LAG;
 use crate::snapshot::{Reading, Snapshot};
-use crate::unit::{Ratio, Replicas, Seconds, Timestamp};
+use crate::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Stood for so long, replicas' utilization is learned from: the commonest scrape interval.
 const LEARNED: Seconds = Seconds::whole(15);
 /// And for so long, it says whether requests wait.
 const TELLING: Seconds = Seconds::whole(60);
+
+/// Utilization says something between these: below, the replicas' own housekeeping counts; above, a queue hides demand.
+pub(crate) const USED: (Ratio, Ratio) = (Ratio::percent(20), Ratio::percent(97));
 
 /// How busy the ready replicas were, and how long before the reading they had stood.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +29,12 @@ impl Busy {
     /// Where mistakes fade.
     pub(crate) fn learned(self) -> Option<Ratio> {
         (self.stood >= LEARNED).then_some(self.share)
+    }
+
+    /// What keeps so many replicas busy, at least: new ones were not for all of the time. Nothing where there is a queue, or hardly any use.
+    pub(crate) fn demand(self, ready: Replicas, per_replica: RequestsPerSecond) -> Option<RequestsPerSecond> {
+        let (least, most) = USED;
+        (least..most).contains(&self.share).then(|| per_replica * ready * self.share)
     }
 
     /// Where it has to be right.

@@ -31,6 +31,7 @@ fn absence() -> impl Strategy<Value = Absence> {
         Absence::NotANumber,
         Absence::Infinite,
         Absence::SuspiciousZero,
+        Absence::SuspiciousFall,
     ])
 }
 

@@ -11,9 +11,10 @@ use trimtab_core::{Decision, Policy, Verb};
 
 use trimtab_sim::contest::{Contender, hold, policy};
 use trimtab_sim::foretold::Forecasts;
-use trimtab_sim::law::Balancing;
+use trimtab_sim::law::{Balancing, Law, Needs};
 use trimtab_sim::run::{self, Scenario, Score};
 use trimtab_sim::shape::Shape;
+use trimtab_sim::sight::Sight;
 use trimtab_sim::workload::Workload;
 
 const SEEDS: u64 = 3;
@@ -160,6 +161,34 @@ fn metrics_that_lie_remove_no_replica() {
         });
         assert_eq!(removed, vec![], "{name}");
     }
+}
+
+#[test]
+fn counters_that_are_reset_cost_next_to_nothing() {
+    let workload = Shape::RealWeek.published();
+    let clear = run(&workload, &Scenario::benchmark(1), |_, _| {});
+    let sight = Sight { resets: Ratio::percent(10), ..Sight::CLEAR };
+    let reset = run(&workload, &Scenario { sight, ..Scenario::benchmark(1) }, |_, _| {});
+    assert!(reset.rate() < clear.rate() + 0.01, "{} of windows missed, {} without", reset.rate(), clear.rate());
+    assert!(reset.replica_hours < 1.02 * clear.replica_hours, "{} hours", reset.replica_hours);
+}
+
+#[test]
+fn an_objective_that_no_size_keeps_is_not_bought_for_long() {
+    let workload = Shape::WeekdayWeekend.published();
+    let clear = Scenario::benchmark(1);
+    // One request in fifty takes longer than 200 ms where nothing waits.
+    let needs = Needs::Hyperexponential(3.0);
+    let hopeless = Scenario { law: Law { needs, ..clear.law }, ..clear.clone() };
+    let late = |scenario: &Scenario| {
+        let rows = run(&workload, scenario, |_, _| {}).rows;
+        rows.iter().skip(rows.len() / 2).map(|row| f64::from(row.replicas)).sum::<f64>()
+    };
+    let (kept, missed) = (late(&clear), late(&hopeless));
+    assert!(
+        missed < 1.4 * kept,
+        "{missed} replicas in the windows of the second half, {kept} where the objective can be kept"
+    );
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //! Readings are gathered into the windows of the objective. At the end of each, the experts (`expert`) say what they expect of the next
 //! ones, are judged by what they said of this one, and are combined by their records; relative errors of all together make the band at
 //! each horizon. While a window runs, what was seen of it (a Poisson sample) and what was forecast are combined by Bayes' rule, a jump
-//! being a small part of the prior: so a surprise is believed as soon as chance does not explain it. What happens to windows that nobody
-//! foresaw is in `shock`, what past windows were in `history`.
+//! being a small part of the prior: so a surprise is believed as soon as chance does not explain it. Demand that rises within a window is
+//! believed from the reading that shows it: no mean over a steep ramp is what comes next. What happens to windows that nobody foresaw is in
+//! `shock`, what past windows were in `history`.
 //!
 //! Useful at the first reading (persistence and a guessed band); a season joins when it has been seen twice.
 //! Methods and measurements: `docs/adr/0012-price-the-risk.md`.
@@ -36,6 +37,8 @@ const DAMPING: f64 = 0.9;
 /// Prior probability that a window's demand is a jump, whose standard deviation is then half of what was forecast.
 const JUMP: f64 = 0.02;
 const JUMP_SPREAD: f64 = 0.5;
+/// A reading stands above its window by more than so many standard deviations of what arrives by chance: one in three million.
+const CHANCE: f64 = 5.0;
 /// How much of a window's surprise is expected of the next one: half of it is noise.
 const CARRIED: f64 = 0.5;
 /// The next window's band, once this one has been seen in part.
@@ -451,9 +454,16 @@ fn error_at(memory: &Memory, Horizon(ahead): Horizon) -> f64 {
 /// The window that runs and those that follow, as they look now.
 fn outlooks(memory: &Memory, now: RequestsPerSecond, sight: Sight<'_>) -> [Outlook; AHEAD] {
     let window = sight.window();
+    let last = memory.recent.front().copied();
+    let risen = memory.open.is_none() && last.is_some_and(|last| rises(last, now, memory, sight));
     let ahead = |index: usize| {
         let mean = memory.ahead.get(index).copied().unwrap_or_default();
-        if memory.recent.is_empty() { now } else { mean }
+        match last {
+            None => now,
+            Some(last) if risen && last > RequestsPerSecond::ZERO => mean * Ratio::clamped(now.get() / last.get()),
+            Some(_) if risen => now,
+            Some(_) => mean,
+        }
     };
     let Some(open) = memory.open else {
         return std::array::from_fn(|index| whole(memory, Horizon(index), ahead(index), sight));
@@ -461,6 +471,11 @@ fn outlooks(memory: &Memory, now: RequestsPerSecond, sight: Sight<'_>) -> [Outlo
     let left = window.less(sight.at.since(sight.at.begins(window)));
     let prior = Bell { mean: ahead(0).get(), error: error_at(memory, Horizon(0)) * ahead(0).get() };
     let running = if sight.lacks(Part::Surprise) { prior } else { combine(prior, open, now) };
+    let running = if rises(RequestsPerSecond::clamped(running.mean), now, memory, sight) {
+        Bell { mean: now.get(), error: (now.get() / sight.every.get()).sqrt() }
+    } else {
+        running
+    };
     let surprise = running.mean - prior.mean;
     let shock = shock::is_shock(
         RequestsPerSecond::clamped(running.mean),
@@ -514,6 +529,13 @@ fn whole(memory: &Memory, Horizon(index): Horizon, mean: RequestsPerSecond, sigh
         more,
         hazard: Ratio::ZERO,
     }
+}
+
+/// Whether a reading stands above its window by more than chance and the record explain: demand rises within it.
+fn rises(window: RequestsPerSecond, now: RequestsPerSecond, memory: &Memory, sight: Sight<'_>) -> bool {
+    let chance = CHANCE * (window.get().max(1.0) / sight.every.get()).sqrt();
+    let error = Ratio::clamped(error_at(memory, Horizon(0)));
+    !sight.lacks(Part::Surprise) && now.less(window).get() > chance && shock::is_shock(now, window, error)
 }
 
 /// A normal distribution.

@@ -59,6 +59,16 @@ fn a_steady_ramp_is_seen_ahead() {
 }
 
 #[test]
+fn a_steep_ramp_is_believed_from_the_reading_that_shows_it() {
+    // 5 more each second: also where a window has just ended, whose mean is 75 below.
+    for end in [620, 630, 635] {
+        let seen = after(end, 5, |second| 100.0 + 5.0 * (second - 600).max(0) as f64);
+        let (now, next) = (seen.windows[0].mean.get(), seen.windows[1].mean.get());
+        assert!(now >= seen.now.get() && next >= seen.now.get(), "{end}: {:?} now, then {now} and {next}", seen.now);
+    }
+}
+
+#[test]
 fn a_jump_is_believed_within_five_seconds_and_may_go_on() {
     let jump = after(3_005, 5, |second| if second <= 3_000 { 200.0 } else { 400.0 });
     assert!((390.0..=400.0).contains(&jump.windows[0].mean.get()), "{:?}", jump.windows[0]);
