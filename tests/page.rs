@@ -12,7 +12,7 @@ struct Demo {
 
 impl Demo {
     /// Starts one on a port that is free, and waits until it says where its page is.
-    fn start() -> Self {
+    fn start(form: &[&str]) -> Self {
         let test = std::env::current_exe().expect("a test knows its own binary");
         let binary = test.parent().and_then(Path::parent).expect("tests lie in deps/").join("trimtab");
         assert!(
@@ -22,6 +22,7 @@ impl Demo {
         );
         let mut process = Command::new(binary)
             .args(["demo", "--listen", "127.0.0.1:0"])
+            .args(form)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -53,12 +54,22 @@ fn browser() -> PathBuf {
     directory
 }
 
-#[test]
-fn pages_say_what_the_api_says_and_ask_nobody_else() {
+/// Runs a script of `tests/browser` on a demo.
+fn look(script: &str, form: &[&str]) {
     let directory = browser();
-    let demo = Demo::start();
-    let ran = Command::new("node").args(["check.mjs", &demo.url]).current_dir(directory).output();
+    let demo = Demo::start(form);
+    let ran = Command::new("node").args([script, &demo.url]).current_dir(directory).output();
     let ran = ran.expect("node is there: ./test installs it");
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{said}");
+}
+
+#[test]
+fn pages_say_what_the_api_says_and_ask_nobody_else() {
+    look("check.mjs", &["--simulated"]);
+}
+
+#[test]
+fn the_demo_of_real_requests_lives_and_its_buttons_act() {
+    look("real.mjs", &[]);
 }

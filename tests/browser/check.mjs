@@ -1,27 +1,12 @@
 // node check.mjs URL: the pages of a running `trimtab demo` in a real browser. Fails with what is wrong.
 import assert from "node:assert/strict";
 import { browse, FORMS } from "./browser.mjs";
+import { eventually, number, prints, same, step, steps } from "./say.mjs";
 
 const base = process.argv[2];
 const NAME = "shop/deployment/checkout";
 const json = async (path) => (await fetch(base + path)).json();
 const post = (path, headers = {}) => fetch(base + path, { method: "POST", headers });
-const number = (value) => value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
-// Whether the text is the number, printed; a half may be rounded either way (226.5 is 226 in Rust and 227 in JavaScript).
-const prints = (text, value) => [1 - 1e-9, 1, 1 + 1e-9].some((nudge) => text === number(value * nudge));
-const same = (text, value) => assert.ok(prints(text, value), `"${text}" is shown of ${value}`);
-const steps = [];
-const step = async (name, work) => { try { await work(); steps.push(name); } catch (error) { error.message = `${name}: ${error.message}`; throw error; } };
-const eventually = async (name, is) => {
-  const until = Date.now() + 30_000;
-  let last;
-  while (Date.now() < until) {
-    try { if (await is()) return; last = undefined; } catch (error) { last = error; }
-    await new Promise((wake) => setTimeout(wake, 100));
-  }
-  throw last ?? new Error(`${name}: not within 30 s`);
-};
-
 await browse(base, async (open) => {
   await step("the demo's page lives", async () => {
     const page = await open("/demo");

@@ -14,7 +14,7 @@ use crate::policies::{self, Policies};
 use crate::record::Recorder;
 use crate::report::{Report, Sights};
 use crate::run::{Loop, Parts};
-use crate::serve::{self, Shown};
+use crate::serve::{self, Shown, Stage};
 use crate::sources::Sources;
 use crate::watch;
 use crate::words;
@@ -24,6 +24,7 @@ use kube::runtime::events::{Recorder as EventRecorder, Reporter};
 use kube::{Client, Config};
 use sha2::{Digest, Sha256};
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,7 +62,7 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
         let namespace = settings.lease_namespace.clone().unwrap_or_else(own_namespace);
         let (inbox, events) = Inbox::new();
         let counters = Counters::default();
-        let (report, shown) = channels(&agent, &counters, &settings);
+        let (report, shown) = channels(&agent, &counters, &settings.journal, Stage::Cluster);
         let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
             format!("failed to listen on {}: is another agent running? see --listen", settings.listen)
         })?;
@@ -148,14 +149,16 @@ fn scopes(settings: &cli::Run) -> Vec<Option<String>> {
     if settings.namespace.is_empty() { vec![None] } else { settings.namespace.iter().cloned().map(Some).collect() }
 }
 
-type Senders = (
+/// What the loop says: its report, its sights, when it last turned, and whether it is ready.
+pub(crate) type Senders = (
     channel::Sender<Arc<Report>>,
     channel::Sender<Arc<Sights>>,
     channel::Sender<Instant>,
     channel::Sender<Result<(), String>>,
 );
 
-fn channels(agent: &str, counters: &Counters, settings: &cli::Run) -> (Senders, Shown) {
+/// The way from a loop to what is shown of it.
+pub(crate) fn channels(agent: &str, counters: &Counters, journal: &Path, stage: Stage) -> (Senders, Shown) {
     let (report, reports) = channel::channel(Arc::new(Report::of(agent)));
     let (sights, seen) = channel::channel(Arc::default());
     let (turned, turns) = channel::channel(Instant::now());
@@ -167,9 +170,9 @@ fn channels(agent: &str, counters: &Counters, settings: &cli::Run) -> (Senders, 
         turned: turns,
         ready: readiness,
         registry,
-        journal: settings.journal.clone(),
+        journal: journal.to_owned(),
         looks: Arc::new(Semaphore::new(LOOKS)),
-        demo: false,
+        stage,
     };
     ((report, sights, turned, ready), shown)
 }

@@ -20,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   trimtab status                             all workloads; trimtab top for the same, live
   trimtab explain shop/checkout              why it has as many replicas as it has
   trimtab explain shop/checkout --at 5m      why it had
+  trimtab explain shop/checkout --what-if slo=150ms
 
 Exit codes: 0 done; 1 the answer is no; 2 wrong usage; 3 could not be done; 4 no such object; 130 interrupted";
 
@@ -66,7 +67,7 @@ pub enum Command {
     Replay(Replay),
     /// Check policy files; prints every problem with its line and cure
     Lint(Lint),
-    /// Watch a simulated day in minutes: trimtab, HPA and KEDA on the same demand; needs no cluster
+    /// Watch a day in five minutes: trimtab, HPA and KEDA on the same real requests, on this machine; needs no cluster
     Demo(Demo),
     /// Decide simulated workloads, and compare with what other autoscalers decide
     Bench(Box<Bench>),
@@ -231,12 +232,50 @@ pub struct Explain {
     /// Say why it has no fewer replicas
     #[arg(long)]
     pub why_not_fewer: bool,
+    /// Say what would have come of the recorded demand with another min, max, slo or startup, such as `slo=150ms,max=20`: the six hours
+    /// before `--at`, or before now, once more through trimtab and a simulated service
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', conflicts_with_all = ["why_not_more", "why_not_fewer", "verbose"])]
+    pub what_if: Vec<Supposed>,
     /// Read this journal instead of asking an agent
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub journal: Option<PathBuf>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would print it")]
     pub source: Source,
+}
+
+/// Something that could have been otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supposed {
+    /// Fewest replicas.
+    Min(u32),
+    /// Most replicas.
+    Max(u32),
+    /// The latency that is promised, milliseconds.
+    Slo(u32),
+    /// From ordering a replica to its serving, seconds.
+    Startup(u32),
+}
+
+impl std::str::FromStr for Supposed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || "expected min=2, max=20, slo=150ms or startup=30s".to_owned();
+        let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+        let count = || value.parse().map_err(|_| format!("{name}: expected a number of replicas, such as {name}=20"));
+        let positive = |unit: u128| -> Result<u32, String> {
+            let value = duration(value).map_err(|error| format!("{name}: {error}"))?;
+            u32::try_from(value.as_millis() / unit).ok().filter(|value| *value > 0).ok_or_else(wrong)
+        };
+        match name {
+            "min" => Ok(Self::Min(count()?)),
+            "max" => Ok(Self::Max(count()?)),
+            "slo" => Ok(Self::Slo(positive(1)?)),
+            "startup" => Ok(Self::Startup(positive(1_000)?)),
+            _ => Err(wrong()),
+        }
+    }
 }
 
 /// `trimtab replay`.
@@ -495,6 +534,16 @@ mod tests {
         let ago = jiff::Timestamp::now().as_second() - moment("5m").unwrap().as_second();
         assert!((299..=301).contains(&ago), "{ago}");
         assert!(moment("yesterday").unwrap_err().contains("such as"));
+    }
+
+    #[test]
+    fn what_could_have_been_otherwise_has_a_name_and_a_unit() {
+        assert_eq!("slo=150ms".parse(), Ok(Supposed::Slo(150)));
+        assert_eq!("startup=2m".parse(), Ok(Supposed::Startup(120)));
+        assert_eq!("max=20".parse(), Ok(Supposed::Max(20)));
+        for wrong in ["slo=150", "slo=0ms", "max=many", "cost=3", "max"] {
+            assert!(wrong.parse::<Supposed>().is_err_and(|error| error.contains("expected")), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The commands other than `run`: they read, print, and end.
 
-use crate::cli::{Cli, Explain, Lint, Replay, Status};
+use crate::cli::{Cli, Explain, Lint, Replay, Status, Supposed};
 use crate::explain;
+use crate::page::what_if::{self, Answer, Asked};
 use crate::policies;
 use crate::remote;
 use crate::report::{self, Report, Workload};
@@ -66,6 +67,9 @@ pub fn status(command: &Status) -> BoxFuture<'_, anyhow::Result<Printed>> {
 pub fn explain(command: &Explain) -> BoxFuture<'_, anyhow::Result<Printed>> {
     Box::pin(async move {
         let at = command.at.map(|at| Timestamp(at.as_millisecond()));
+        if !command.what_if.is_empty() {
+            return what_if(command, at).await;
+        }
         let workload = if let Some(journal) = &command.journal {
             let at = at.unwrap_or(Timestamp(i64::MAX));
             match past(journal, &command.target, at).map_err(anyhow::Error::msg)? {
@@ -75,13 +79,7 @@ pub fn explain(command: &Explain) -> BoxFuture<'_, anyhow::Result<Printed>> {
         } else {
             let query = at.map_or_else(String::new, |at| format!("?at={}", at.0));
             let path = format!("/api/v1/workloads/{}", command.target);
-            // Who has it knows why it was decided so, and has recorded it.
-            let agent = if command.source.url.is_none() {
-                let first = parse::<Workload>(&remote::get(&command.source, &path, None).await?);
-                first.ok().and_then(|workload| workload.claim).map(|claim| claim.agent)
-            } else {
-                None
-            };
+            let agent = who_has(command).await?;
             let answer = remote::get(&command.source, &format!("{path}{query}"), agent.as_deref()).await?;
             if answer.status == 404 {
                 let said = String::from_utf8_lossy(&answer.body).trim().to_owned();
@@ -102,6 +100,54 @@ pub fn explain(command: &Explain) -> BoxFuture<'_, anyhow::Result<Printed>> {
             if command.verbose > 0 { format!("\n{}", terms::terms(&workload, command.verbose)) } else { String::new() };
         Ok(Printed::done(text + &more))
     })
+}
+
+/// The agent that has a workload: it knows why it was decided so, and has recorded it.
+async fn who_has(command: &Explain) -> anyhow::Result<Option<String>> {
+    if command.source.url.is_some() {
+        return Ok(None);
+    }
+    let path = format!("/api/v1/workloads/{}", command.target);
+    let first = parse::<Workload>(&remote::get(&command.source, &path, None).await?);
+    Ok(first.ok().and_then(|workload| workload.claim).map(|claim| claim.agent))
+}
+
+/// `--what-if`: the recorded demand once more.
+async fn what_if(command: &Explain, at: Option<Timestamp>) -> anyhow::Result<Printed> {
+    let mut asked = Asked { until: at.map(|at| at.0), ..Asked::default() };
+    for supposed in &command.what_if {
+        match *supposed {
+            Supposed::Min(min) => asked.min = Some(min),
+            Supposed::Max(max) => asked.max = Some(max),
+            Supposed::Slo(milliseconds) => asked.slo_ms = Some(milliseconds),
+            Supposed::Startup(seconds) => asked.startup_s = Some(seconds),
+        }
+    }
+    let name = command.target.to_string();
+    let answer: Answer = if let Some(journal) = &command.journal {
+        let last = last_of(journal, &name)?;
+        let Some(last) = last else {
+            return Ok(Printed::not_found(format!("the journal has no decision of {name}\n")));
+        };
+        what_if::answer(journal, &name, asked, asked.span(last)).map_err(anyhow::Error::msg)?
+    } else {
+        let agent = who_has(command).await?;
+        let path = format!("/api/v1/what-if/{name}?{}", asked.query());
+        let answer = remote::get(&command.source, &path, agent.as_deref()).await?;
+        if answer.status == 422 {
+            anyhow::bail!("{}", String::from_utf8_lossy(&answer.body).trim());
+        }
+        parse(&answer)?
+    };
+    let text =
+        if command.source.json { format!("{}\n", serde_json::to_string_pretty(&answer)?) } else { answer.text(&name) };
+    Ok(Printed::done(text))
+}
+
+/// When a journal last decided a workload.
+fn last_of(journal: &Path, name: &str) -> anyhow::Result<Option<Timestamp>> {
+    let reader = Reader::open(journal)?;
+    Ok(reader.explain(name, Timestamp(i64::MAX))?.map(|last| last.snapshot.at))
 }
 
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(answer: &remote::Answer) -> anyhow::Result<T> {

@@ -41,8 +41,19 @@ pub struct Shown {
     pub journal: path::PathBuf,
     /// Looks into the journal that may run at the same time: each takes tens of milliseconds of a core.
     pub looks: Arc<Semaphore>,
-    /// Whether all this is simulated.
-    pub demo: bool,
+    /// What all this is.
+    pub stage: Stage,
+}
+
+/// What an agent decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Workloads of a cluster.
+    Cluster,
+    /// Replicas on this machine, in real time.
+    Loopback,
+    /// Simulated replicas, in virtual time.
+    Simulated,
 }
 
 /// All endpoints.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// The ways to choose.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum Balance {
+pub enum Balance {
     /// One after the other
     RoundRobin,
     /// Any, as kube-proxy does

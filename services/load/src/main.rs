@@ -3,27 +3,20 @@
 //! Latency counts from the moment at which a request was meant to be sent, so that a service that stalls does not
 //! quiet the load that measures it (coordinated omission).
 
-mod balance;
-mod client;
 mod course;
 mod results;
 
 use anyhow::Context;
-use balance::{Balance, Targets};
 use clap::Parser;
-use client::Client;
 use course::Course;
-use rand::SeedableRng;
-use rand_distr::{Distribution, Exp1};
-use rand_pcg::Pcg64Mcg;
-use results::{End, Ended, Results};
+use results::Results;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::Instant;
+use trimtab_load::{Balance, Fleet, arrivals};
 
 #[derive(Debug, Parser)]
 #[command(name = "trimtab-load", version, about = "Open-loop load from a rate, steps or a trace", group(clap::ArgGroup::new("course").required(true).args(["rate", "steps", "trace"])), group(clap::ArgGroup::new("where").required(true).args(["target", "targets_file"])))]
@@ -82,14 +75,13 @@ struct Cli {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let course = Course::new(cli.rate, cli.steps.as_deref(), cli.trace.as_deref(), cli.time_scale, cli.rate_scale)?;
-    let targets = Arc::new(Mutex::new(Targets::new(cli.balance, cli.seed)));
-    let client = Arc::new(Client::new(cli.timeout, !cli.no_keepalive));
-    replace(&targets, &client, cli.target.clone());
+    let fleet = Arc::new(Fleet::new(cli.balance, cli.seed, cli.timeout, !cli.no_keepalive));
+    fleet.become_these(cli.target.clone());
     if let Some(file) = cli.targets_file.clone() {
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("failed to read the targets in {}", file.display()))?;
-        replace(&targets, &client, lines(&text));
-        tokio::spawn(follow(file, Arc::clone(&targets), Arc::clone(&client)));
+        fleet.become_these(lines(&text));
+        tokio::spawn(follow(file, Arc::clone(&fleet)));
     }
     let set_rate = Arc::new(AtomicU64::new(f64::NAN.to_bits()));
     if let Some(address) = cli.control {
@@ -97,7 +89,19 @@ async fn main() -> anyhow::Result<()> {
     }
     let results = Arc::new(Results::open(cli.out.as_deref(), cli.requests.as_deref(), cli.interval)?);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let sending = send(&cli, &course, (&targets, &client), &set_rate, &results);
+    let rate = |due: Duration| {
+        let set = f64::from_bits(set_rate.load(Ordering::Relaxed));
+        let rate = if set.is_nan() { course.rate(due) } else { Some(set) };
+        rate.filter(|_| cli.duration.is_none_or(|duration| due < duration))
+    };
+    let sending = arrivals(cli.seed, rate, |meant, rate, arrives| {
+        results.turn(meant.due, rate, || fleet.len());
+        if arrives {
+            let (fleet, results) = (Arc::clone(&fleet), Arc::clone(&results));
+            results.sent();
+            tokio::spawn(async move { results.ended(&fleet.ask(meant).await) });
+        }
+    });
     tokio::select! {
         // What is under way when the course ends is waited for: it was sent, and counts.
         () = async { sending.await; results.all_ended().await } => {}
@@ -107,85 +111,12 @@ async fn main() -> anyhow::Result<()> {
     results.finish()
 }
 
-/// Sends requests at the moments of a Poisson process until the course ends.
-async fn send(
-    cli: &Cli,
-    course: &Course,
-    (targets, client): (&Arc<Mutex<Targets>>, &Arc<Client>),
-    set_rate: &AtomicU64,
-    results: &Arc<Results>,
-) {
-    let mut arrivals = Pcg64Mcg::seed_from_u64(cli.seed);
-    let begun = Instant::now();
-    let mut due = Duration::ZERO;
-    loop {
-        let set = f64::from_bits(set_rate.load(Ordering::Relaxed));
-        let rate = if set.is_nan() { course.rate(due) } else { Some(set) };
-        let Some(rate) = rate.filter(|_| cli.duration.is_none_or(|duration| due < duration)) else { return };
-        // An exponential gap at the rate of this moment; a silent course is looked at again a little later.
-        let gap: f64 = Exp1.sample(&mut arrivals);
-        let step = if rate > 0.0 {
-            Duration::from_secs_f64((gap / rate).min(LOOK_AGAIN))
-        } else {
-            Duration::from_secs_f64(LOOK_AGAIN)
-        };
-        let arrives = rate > 0.0 && gap / rate <= LOOK_AGAIN;
-        due += step;
-        tokio::time::sleep_until(begun + due).await;
-        results.turn(due, rate, || lock(targets).len());
-        if arrives {
-            let (client, targets, results) = (Arc::clone(client), Arc::clone(targets), Arc::clone(results));
-            results.sent();
-            tokio::spawn(one(client, targets, results, Meant { begun, due }));
-        }
-    }
-}
-
-/// The exponential law has no memory: a gap that is cut here and drawn anew keeps it, and follows a rate that changes.
-const LOOK_AGAIN: f64 = 0.5;
-
-/// When a request was meant to be sent: so long after the beginning.
-#[derive(Clone, Copy, Debug)]
-struct Meant {
-    begun: Instant,
-    due: Duration,
-}
-
-async fn one(client: Arc<Client>, targets: Arc<Mutex<Targets>>, results: Arc<Results>, meant: Meant) {
-    let at = meant.begun + meant.due;
-    let late = at.elapsed();
-    let target = lock(&targets).pick();
-    let end = match target {
-        Some(target) => {
-            let answer = client.get(&target).await;
-            lock(&targets).done(&target);
-            match answer {
-                Ok(Some(status)) if status < 500 => End::Served,
-                Ok(Some(_)) => End::Refused,
-                Ok(None) => End::TimedOut,
-                Err(_) => End::Lost,
-            }
-        }
-        None => End::Lost,
-    };
-    results.ended(&Ended { due: meant.due, late, latency: at.elapsed(), end });
-}
-
-fn lock(targets: &Mutex<Targets>) -> std::sync::MutexGuard<'_, Targets> {
-    targets.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn replace(targets: &Mutex<Targets>, client: &Client, urls: Vec<String>) {
-    client.follow(&urls);
-    lock(targets).replace(urls);
-}
-
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
 
 /// Reads the targets again whenever the file changes.
-async fn follow(file: PathBuf, targets: Arc<Mutex<Targets>>, client: Arc<Client>) {
+async fn follow(file: PathBuf, fleet: Arc<Fleet>) {
     let mut last = String::new();
     let mut look = tokio::time::interval(Duration::from_millis(100));
     loop {
@@ -194,7 +125,7 @@ async fn follow(file: PathBuf, targets: Arc<Mutex<Targets>>, client: Arc<Client>
         if let Ok(text) = tokio::fs::read_to_string(&file).await.map(|text| (text != last).then_some(text))
             && let Some(text) = text
         {
-            replace(&targets, &client, lines(&text));
+            fleet.become_these(lines(&text));
             last = text;
         }
     }

@@ -7,41 +7,16 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use trimtab_load::{End, Ended};
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Answered.
-    Served,
-    /// A status of 500 and above.
-    Refused,
-    /// No answer in time.
-    TimedOut,
-    /// No target, no connection, or one that broke.
-    Lost,
-}
-
-impl End {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Served => "served",
-            Self::Refused => "refused",
-            Self::TimedOut => "timed out",
-            Self::Lost => "lost",
-        }
+/// What the file of requests calls an end.
+fn name(end: End) -> &'static str {
+    match end {
+        End::Served => "served",
+        End::Refused => "refused",
+        End::TimedOut => "timed out",
+        End::Lost => "lost",
     }
-}
-
-/// A request that has ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
-    /// When it was meant to be sent, after the beginning.
-    pub(crate) due: Duration,
-    /// How much later it was begun: what the generator itself was late.
-    pub(crate) late: Duration,
-    /// From when it was meant to be sent to its end.
-    pub(crate) latency: Duration,
-    pub(crate) end: End,
 }
 
 /// Rows and summary.
@@ -144,7 +119,7 @@ impl Results {
         if let Some(requests) = &mut book.requests {
             let [due, late, latency] = [ended.due, ended.late, ended.latency].map(|span| span.as_secs_f64());
             // A disk that is full does not end the load; the rows that miss are missed by who reads them.
-            let _ = writeln!(requests, "{due:.4},{late:.4},{latency:.4},{}", ended.end.name());
+            let _ = writeln!(requests, "{due:.4},{late:.4},{latency:.4},{}", name(ended.end));
         }
     }
 

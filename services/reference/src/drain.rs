@@ -11,26 +11,35 @@ const DRAINING: u8 = 2;
 
 /// Where in its life the process is.
 #[derive(Clone, Debug)]
-pub(crate) struct Phase(Arc<AtomicU8>);
+pub struct Phase(Arc<AtomicU8>);
 
 impl Phase {
-    pub(crate) fn starting() -> Self {
+    /// At its beginning: not ready.
+    #[must_use]
+    pub fn starting() -> Self {
         Self(Arc::new(AtomicU8::new(STARTING)))
     }
 
     /// Ready, unless it drains already.
-    pub(crate) fn started(&self) {
+    pub fn started(&self) {
         let _ = self.0.compare_exchange(STARTING, READY, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
+    /// No longer ready: it serves on, and wants no more.
+    pub fn drain(&self) {
+        self.0.store(DRAINING, Ordering::Relaxed);
+    }
+
+    /// Whether it is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
         self.0.load(Ordering::Relaxed) == READY
     }
 }
 
 /// Resolves when no further connection is to be accepted: `delay` after SIGTERM, since load balancers send requests until they
 /// have noticed that the pod is no longer ready.
-pub(crate) async fn signalled(phase: Phase, delay: Duration) {
+pub async fn signalled(phase: Phase, delay: Duration) {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("failed to listen for signals; requests will be lost at the end");
@@ -41,6 +50,6 @@ pub(crate) async fn signalled(phase: Phase, delay: Duration) {
         _ = interrupt.recv() => {}
     }
     tracing::info!("draining");
-    phase.0.store(DRAINING, Ordering::Relaxed);
+    phase.drain();
     tokio::time::sleep(delay).await;
 }

@@ -1,26 +1,12 @@
-//! The reference service: the benchmark's replica made real, and an example of a service that scales well.
-//!
-//! One server with a bounded first-come-first-served queue: 50 requests/s, service times exponential with a mean of 20 ms, seeded.
-//! A share of each service time burns CPU, the rest sleeps, so that two cores carry dozens of replicas.
-
-mod database;
-mod drain;
-mod metrics;
-mod queue;
+//! The reference service as a process: a replica, or the database behind all of them.
 
 use anyhow::Context;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use clap::{Args, Parser, Subcommand};
-use metrics::{InFlight, Metrics};
-use queue::{Full, Queue, Served};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::net::TcpListener;
+use trimtab_reference::database::Database;
+use trimtab_reference::{Replica, Settings, drain, duration, serve};
 
 #[derive(Debug, Parser)]
 #[command(name = "trimtab-reference", version, about = "One server of 50 requests a second a replica, made real")]
@@ -34,7 +20,24 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// The database behind all replicas: a latency and a capacity that can be tuned while it runs
-    Database(database::Settings),
+    Database(Behind),
+}
+
+/// `trimtab-reference database`.
+#[derive(Args, Clone, Debug)]
+struct Behind {
+    /// Address to listen on
+    #[arg(long, env = "REFERENCE_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Time that a request takes
+    #[arg(long, env = "DATABASE_LATENCY", default_value = "5ms", value_parser = duration)]
+    latency: Duration,
+    /// Requests served at a time; further ones wait
+    #[arg(long, env = "DATABASE_CAPACITY", default_value_t = 50)]
+    capacity: usize,
+    /// Accept PUT /tune?latency=400ms&capacity=10
+    #[arg(long, env = "DATABASE_TUNABLE")]
+    tunable: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -80,12 +83,6 @@ enum Memory {
     Leak(usize),
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration =
-        text.parse().map_err(|error| format!("expected a duration such as 20ms or 5s: {error}"))?;
-    Duration::try_from(span).map_err(|_| "expected a duration of at least 0".to_owned())
-}
-
 fn share(text: &str) -> Result<f64, String> {
     let share: f64 = text.parse().map_err(|_| "expected a share from 0 to 1".to_owned())?;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share from 0 to 1".into()) }
@@ -102,46 +99,42 @@ fn memory(text: &str) -> Result<Memory, String> {
     }
 }
 
-#[derive(Clone)]
-struct App {
-    queue: Arc<Queue>,
-    metrics: Arc<Metrics>,
-    phase: drain::Phase,
-    database: Option<Arc<database::Client>>,
-    cpu_share: f64,
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     // A log that nobody reads any more does not end the process.
     tracing_subscriber::fmt().json().flatten_event(true).log_internal_errors(false).with_writer(std::io::stderr).init();
     let cli = Cli::parse();
     match cli.role {
-        Some(Role::Database(settings)) => database::serve(settings).await,
-        None => serve(cli.service).await,
+        Some(Role::Database(settings)) => run_database(settings).await,
+        None => run_replica(cli.service).await,
     }
 }
 
-async fn serve(settings: Service) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::default());
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))
+}
+
+async fn run_database(settings: Behind) -> anyhow::Result<()> {
+    let database = Database::new(settings.latency, settings.capacity);
+    let listener = listen(settings.listen).await?;
+    tracing::info!(listen = %listener.local_addr()?, "database started");
     let phase = drain::Phase::starting();
-    let database = settings.database_url.as_deref().map(|url| database::Client::new(url, settings.database_pool));
-    let app = App {
-        queue: Arc::new(Queue::new(settings.service_time, settings.queue, settings.seed)),
-        metrics: Arc::clone(&metrics),
-        phase: phase.clone(),
-        database: database.transpose()?.map(Arc::new),
+    phase.started();
+    serve(listener, database.router(settings.tunable), drain::signalled(phase, Duration::ZERO)).await;
+    Ok(())
+}
+
+async fn run_replica(settings: Service) -> anyhow::Result<()> {
+    let replica = Replica::new(Settings {
+        service_time: settings.service_time,
         cpu_share: settings.cpu_share,
-    };
-    let router = Router::new()
-        .route("/work", get(work))
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(exposition))
-        .with_state(app);
-    let listener = tokio::net::TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("failed to listen on {}", settings.listen))?;
+        queue: settings.queue,
+        seed: settings.seed,
+        database: settings.database_url.map(|url| (url, settings.database_pool)),
+    })
+    .context("--database-url")?;
+    let phase = replica.phase();
+    let listener = listen(settings.listen).await?;
     tracing::info!(listen = %listener.local_addr()?, "started");
     if let Some(memory) = settings.memory {
         tokio::spawn(hold(memory));
@@ -151,65 +144,9 @@ async fn serve(settings: Service) -> anyhow::Result<()> {
         tokio::time::sleep(settings.startup).await;
         ready.started();
     });
-    axum::serve(listener, router).with_graceful_shutdown(drain::signalled(phase, settings.drain_delay)).await?;
+    serve(listener, replica.router(), drain::signalled(phase, settings.drain_delay)).await;
     tracing::info!("ended with no request left");
     Ok(())
-}
-
-/// One request's work.
-async fn work(State(app): State<App>) -> Response {
-    app.metrics.arrived.inc();
-    let begun = Instant::now();
-    let served = app.queue.enter();
-    let outcome = match served {
-        Ok(Served { starts, ends, _place }) => {
-            let _in_flight = InFlight::enter(&app.metrics.in_flight);
-            let service = ends - starts;
-            let burn = service.mul_f64(app.cpu_share);
-            tokio::time::sleep_until(ends - burn).await;
-            burn_cpu(burn);
-            let answered = match &app.database {
-                Some(database) => database.ask(&app.metrics).await,
-                None => true,
-            };
-            app.metrics.service.observe(service.as_secs_f64());
-            if answered { Ok((starts - begun, service)) } else { Err(StatusCode::BAD_GATEWAY) }
-        }
-        Err(Full) => Err(StatusCode::SERVICE_UNAVAILABLE),
-    };
-    match outcome {
-        Ok((waited, service)) => {
-            app.metrics.answered(StatusCode::OK);
-            app.metrics.duration.observe(begun.elapsed().as_secs_f64());
-            Json(serde_json::json!({"waited_s": waited.as_secs_f64(), "service_s": service.as_secs_f64()}))
-                .into_response()
-        }
-        Err(status) => {
-            app.metrics.answered(status);
-            app.metrics.duration.observe(begun.elapsed().as_secs_f64());
-            (status, [(header::RETRY_AFTER, "1")]).into_response()
-        }
-    }
-}
-
-fn burn_cpu(span: Duration) {
-    let until = std::time::Instant::now() + span;
-    while std::time::Instant::now() < until {
-        std::hint::spin_loop();
-    }
-}
-
-async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
-    if app.phase.is_ready() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n")
-    }
-}
-
-async fn exposition(State(app): State<App>) -> Response {
-    app.metrics.queue_depth.set(i64::try_from(app.queue.waiting()).unwrap_or(i64::MAX));
-    app.metrics.exposition()
 }
 
 /// Holds memory as the flag says, every page of it touched.

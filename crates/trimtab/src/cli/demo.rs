@@ -9,13 +9,17 @@ use trimtab_core::unit::Seconds;
 
 /// `trimtab demo`.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags, as typed")]
 pub struct Demo {
-    /// Seed of the demand and of every request; the same seed gives the same bytes
+    /// Simulate the fleets, in virtual time at any speed, instead of putting real requests on replicas on this machine
+    #[arg(long)]
+    pub simulated: bool,
+    /// Seed of the demand and of every request; simulated, the same seed gives the same bytes
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
-    /// Seconds of the day that pass in one second, or `max`
-    #[arg(long, value_name = "FACTOR|max", default_value = "216")]
-    pub speed: Speed,
+    /// Seconds of a simulated day that pass in one second, or `max`; 216 where it is left out
+    #[arg(long, value_name = "FACTOR|max", requires = "simulated")]
+    pub speed: Option<Speed>,
     /// How much of the day is played, such as 12h
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub until: Option<Duration>,
@@ -50,6 +54,11 @@ impl Demo {
 /// How fast a demo's day passes; infinite is as fast as it goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speed(pub f64);
+
+impl Speed {
+    /// 18 hours in 300 seconds.
+    pub const DAY_IN_FIVE_MINUTES: Self = Self(216.0);
+}
 
 impl FromStr for Speed {
     type Err = &'static str;

@@ -1,7 +1,8 @@
 //! The day that the demo shows: its demand, and what goes wrong in it.
 //!
 //! Demand is a morning ramp, a lunch hour, an afternoon and an evening, drawn through fixed points by straight lines, with a small ripple
-//! of the seed; on top of it a flash crowd. What goes wrong is a table of spans; a button adds a span that begins now.
+//! of the seed; on top of it a flash crowd. What goes wrong is a table of spans; a button adds a span that begins now. A simulated day has
+//! hours of an hour; one of real requests has hours of a quarter of a minute, and less demand, for one machine to carry three fleets.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -12,8 +13,13 @@ use trimtab_core::unit::{RequestsPerSecond, Seconds, Timestamp};
 /// Monday, 2 March 2026, midnight UTC: the day has a date, so that a repeated demo has the same bytes.
 pub(crate) const MIDNIGHT: Timestamp = Timestamp(1_772_409_600_000);
 /// It is played from six in the morning, before the first ramp, to midnight.
+const FIRST_HOUR: f64 = 6.0;
+const HOURS: f64 = 18.0;
+/// When a simulated day begins, and how long it lasts.
 pub(crate) const BEGINS: Timestamp = Timestamp(MIDNIGHT.0 + 6 * 3_600_000);
 pub(crate) const DAY: Seconds = Seconds::whole(18 * 3_600);
+/// So long a day of real requests lasts.
+pub(crate) const REAL_DAY: Seconds = Seconds::whole(300);
 
 /// Hour and requests a second; straight lines between.
 const COURSE: [(f64, f64); 12] = [
@@ -30,11 +36,49 @@ const COURSE: [(f64, f64); 12] = [
     (22.0, 140.0),
     (24.0, 70.0),
 ];
-/// Ripple of the demand, relative: drawn anew every five minutes.
+/// Ripple of the demand, relative.
 const RIPPLE: f64 = 0.04;
-/// A flash crowd brings so much more, reached within this time.
+/// A flash crowd brings so much more.
 const CROWD: f64 = 1.2;
-const CROWD_RISES: f64 = 60.0;
+
+/// How a day passes.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    begins: Timestamp,
+    /// How long an hour of it lasts.
+    hour: Seconds,
+    /// Demand, as a share of the course.
+    scale: f64,
+    /// How often the ripple is drawn anew, milliseconds.
+    ripples: i64,
+    /// A flash crowd has come, and has gone, within this time.
+    rises: Seconds,
+    /// How long flash crowd, slow database, blackout and slow start-up last where a button brings them.
+    lasts: [Seconds; 4],
+}
+
+impl Pace {
+    const SIMULATED: Self = Self {
+        begins: BEGINS,
+        hour: Seconds::whole(3_600),
+        scale: 1.0,
+        ripples: 300_000,
+        rises: Seconds::whole(60),
+        lasts: [Seconds::whole(1_200), Seconds::whole(600), Seconds::whole(1_200), Seconds::whole(7_200)],
+    };
+
+    /// Three fleets at up to 370 requests/s in the crowd, each request with a question to a database, are what two cores carry beside everything else.
+    fn real(begins: Timestamp) -> Self {
+        Self {
+            begins,
+            hour: Seconds::new(REAL_DAY.get() / HOURS).unwrap_or_default(),
+            scale: 0.4,
+            ripples: 5_000,
+            rises: Seconds::whole(6),
+            lasts: [Seconds::whole(30), Seconds::whole(20), Seconds::whole(25), Seconds::whole(60)],
+        }
+    }
+}
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -62,15 +106,6 @@ impl Trouble {
             Self::SlowStart => "slow-start",
         }
     }
-
-    /// How long it lasts where a button brings it.
-    pub(crate) const fn lasts(self) -> Seconds {
-        match self {
-            Self::FlashCrowd | Self::Blackout => Seconds::whole(1_200),
-            Self::SlowDatabase => Seconds::whole(600),
-            Self::SlowStart => Seconds::whole(7_200),
-        }
-    }
 }
 
 impl fmt::Display for Trouble {
@@ -96,30 +131,65 @@ pub(crate) struct Span {
 #[derive(Clone, Debug)]
 pub(crate) struct Day {
     seed: u64,
+    pace: Pace,
     pub(crate) spans: Vec<Span>,
 }
 
 impl Day {
-    pub(crate) fn new(seed: u64) -> Self {
-        let span = |what: Trouble, hour: f64, minutes: u32| {
-            let from = MIDNIGHT.after(Seconds::new(hour * 3600.0).unwrap_or_default());
-            Span { what, from, until: from.after(Seconds::whole(60 * minutes)) }
-        };
-        let spans = vec![
-            span(Trouble::SlowDatabase, 10.5, 10),
-            span(Trouble::FlashCrowd, 15.0, 20),
-            span(Trouble::Blackout, 18.5, 40),
+    /// A day of virtual time.
+    pub(crate) fn simulated(seed: u64) -> Self {
+        let minutes = |minutes: u32| Seconds::whole(60 * minutes);
+        let spans = [
+            (Trouble::SlowDatabase, 10.5, minutes(10)),
+            (Trouble::FlashCrowd, 15.0, minutes(20)),
+            (Trouble::Blackout, 18.5, minutes(40)),
         ];
-        Self { seed, spans }
+        Self::new(seed, Pace::SIMULATED, spans)
+    }
+
+    /// A day of real requests that begins at a moment.
+    pub(crate) fn real(seed: u64, begins: Timestamp) -> Self {
+        let spans = [
+            (Trouble::SlowDatabase, 10.5, Seconds::whole(20)),
+            (Trouble::FlashCrowd, 15.0, Seconds::whole(35)),
+            (Trouble::Blackout, 18.5, Seconds::whole(25)),
+        ];
+        Self::new(seed, Pace::real(begins), spans)
+    }
+
+    fn new(seed: u64, pace: Pace, spans: [(Trouble, f64, Seconds); 3]) -> Self {
+        let spans = spans.map(|(what, hour, lasts)| {
+            let since = (hour - FIRST_HOUR) * pace.hour.get();
+            let from = pace.begins.after(Seconds::new(since).unwrap_or_default());
+            Span { what, from, until: from.after(lasts) }
+        });
+        Self { seed, pace, spans: spans.into() }
     }
 
     /// Something goes wrong from now on.
     pub(crate) fn strike(&mut self, what: Trouble, at: Timestamp) {
-        self.spans.push(Span { what, from: at, until: at.after(what.lasts()) });
+        let [crowd, database, blackout, start] = self.pace.lasts;
+        let lasts = match what {
+            Trouble::FlashCrowd => crowd,
+            Trouble::SlowDatabase => database,
+            Trouble::Blackout => blackout,
+            Trouble::SlowStart => start,
+        };
+        self.spans.push(Span { what, from: at, until: at.after(lasts) });
     }
 
     pub(crate) fn is(&self, what: Trouble, at: Timestamp) -> bool {
         self.spans.iter().any(|span| span.what == what && span.from <= at && at < span.until)
+    }
+
+    /// What began (`true`) or ended between two moments.
+    pub(crate) fn turns(&self, before: Timestamp, at: Timestamp) -> impl Iterator<Item = (Trouble, bool)> {
+        let turns = move |what| match (self.is(what, before), self.is(what, at)) {
+            (false, true) => Some((what, true)),
+            (true, false) => Some((what, false)),
+            _ => None,
+        };
+        Trouble::ALL.into_iter().filter_map(turns)
     }
 
     /// Requests that arrive a second.
@@ -129,20 +199,22 @@ impl Day {
         let crowd: f64 = crowd
             .map(|span| {
                 let edge = at.since(span.from).min(span.until.since(at));
-                CROWD * (edge.get() / CROWD_RISES).min(1.0)
+                CROWD * (edge.get() / self.pace.rises.get()).min(1.0)
             })
             .fold(0.0, f64::max);
         // The golden ratio's bits spread seeds that follow one another.
-        let slot = at.0.div_euclid(300_000);
+        let slot = (at.0 - self.pace.begins.0).div_euclid(self.pace.ripples);
         let spread = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ slot.unsigned_abs();
         let ripple = RIPPLE * (2.0 * Pcg64Mcg::seed_from_u64(spread).random::<f64>() - 1.0);
-        RequestsPerSecond::new(course(at) * (1.0 + crowd) * (1.0 + ripple)).unwrap_or_default()
+        let hour = FIRST_HOUR + (at.0 - self.pace.begins.0) as f64 / (1000.0 * self.pace.hour.get());
+        let rate = self.pace.scale * course(hour) * (1.0 + crowd) * (1.0 + ripple);
+        RequestsPerSecond::new(rate).unwrap_or_default()
     }
 }
 
-/// The course without its ripple; days before are like this one.
-fn course(at: Timestamp) -> f64 {
-    let hour = (at.0 - MIDNIGHT.0).rem_euclid(86_400_000) as f64 / 3_600_000.0;
+/// The course without its ripple; days before and after are like this one.
+fn course(hour: f64) -> f64 {
+    let hour = hour.rem_euclid(24.0);
     let mut before = COURSE[0];
     for point in COURSE {
         if point.0 > hour {
@@ -164,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_day_has_its_hours_and_its_crowd() {
-        let day = Day::new(1);
+        let day = Day::simulated(1);
         let rate = |hour: f64| day.rate(at(hour)).get();
         assert!(rate(9.0) > 3.0 * rate(5.0) && rate(12.5) > 1.2 * rate(9.5), "{} {}", rate(9.0), rate(12.5));
         assert!(rate(15.15) > 2.0 * rate(14.9), "{} and {}", rate(15.15), rate(14.9));
@@ -172,12 +244,27 @@ mod tests {
     }
 
     #[test]
+    fn a_day_of_real_requests_has_the_same_hours_in_five_minutes() {
+        let begins = Timestamp(1_790_000_000_123);
+        let day = Day::real(1, begins);
+        let rate = |second: u32| day.rate(begins.after(Seconds::whole(second))).get();
+        assert!(rate(52) > 3.0 * rate(0), "{} and {}", rate(52), rate(0));
+        assert!(rate(160) > 2.0 * rate(149), "{} and {}", rate(160), rate(149));
+        assert!((0..300).map(rate).fold(0.0, f64::max) < 380.0, "two cores carry three of it");
+        let dark = begins.after(Seconds::whole(215));
+        assert!(day.is(Trouble::Blackout, dark) && !day.is(Trouble::Blackout, begins));
+        let turns: Vec<_> = day.turns(begins, dark).collect();
+        assert_eq!(turns, [(Trouble::Blackout, true)]);
+    }
+
+    #[test]
     fn what_a_button_brings_ends_by_itself() {
-        let mut day = Day::new(1);
+        let mut day = Day::simulated(1);
         day.strike(Trouble::Blackout, at(3.0));
         assert!(day.is(Trouble::Blackout, at(3.1)) && !day.is(Trouble::Blackout, at(3.5)));
         for trouble in Trouble::ALL {
-            assert!(trouble.lasts() > Seconds::ZERO, "{}: {trouble}", trouble.name());
+            day.strike(trouble, at(5.0));
+            assert!(day.is(trouble, at(5.05)) && !day.is(trouble, at(8.0)), "{}: {trouble}", trouble.name());
         }
     }
 }

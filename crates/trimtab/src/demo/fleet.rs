@@ -3,9 +3,10 @@
 //! Everything answers at once, by an event that waits until the driver hands it to the loop; nothing here draws a random number or reads
 //! a clock, so that the same seed gives the same events in the same order.
 
-use super::day::{BEGINS, Day, Trouble};
+use super::day::{BEGINS, DAY, Day, Trouble};
 use super::plant::{Plant, TICK, Weather};
-use super::rival::{On, Rival};
+use super::rival::{On, Pace, Rival};
+use super::scene::{CONTESTANTS, Form, Happened, Moment, Scene, Side};
 use crate::act::Written;
 use crate::config::{Kind, Target, Workload};
 use crate::import;
@@ -18,7 +19,6 @@ use crate::world::{Claim, Note, Order, Tasks, World};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ApiResource;
 use kube::core::Selector;
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,52 +31,18 @@ use trimtab_core::unit::{Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_journal::Outcome;
 
 /// Half-minutes, as the objective counts them.
-pub(crate) const WINDOW: Seconds = Seconds::whole(30);
-
-/// Who scales.
-pub(crate) const CONTESTANTS: [&str; 3] = ["trimtab", "HPA", "KEDA"];
-
-/// One contestant at the end of a half-minute.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Side {
-    pub(crate) wanted: u32,
-    pub(crate) ready: u32,
-    /// Requests that wait.
-    pub(crate) waiting: usize,
-    /// 99th percentile, seconds.
-    pub(crate) p99: Option<f64>,
-    /// Replica-hours so far.
-    pub(crate) hours: f64,
-}
-
-/// The end of a half-minute.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Moment {
-    pub(crate) at: Timestamp,
-    /// Requests a second that arrived, the same for everybody.
-    pub(crate) rate: f64,
-    pub(crate) sides: [Side; 3],
-}
-
-/// A change of size, or something that happens to everybody.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Happened {
-    pub(crate) at: Timestamp,
-    /// A contestant; `world` where it happens to all.
-    pub(crate) who: &'static str,
-    pub(crate) what: String,
-}
+const WINDOW: Seconds = Seconds::whole(30);
 
 /// All that is simulated.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    pub(crate) seed: u64,
-    pub(crate) day: Day,
+    seed: u64,
+    day: Day,
     pub(crate) at: Timestamp,
     /// trimtab's, HPA's, KEDA's.
     pub(crate) plants: [Plant; 3],
     rivals: [Rival; 2],
-    pub(crate) moments: Vec<Moment>,
+    moments: Vec<Moment>,
     pub(crate) happened: Vec<Happened>,
     arrived: f64,
     generation: i64,
@@ -95,10 +61,10 @@ impl Fleet {
         clock.store(BEGINS.0, Ordering::Relaxed);
         Self(Arc::new(Mutex::new(Stage {
             seed,
-            day: Day::new(seed),
+            day: Day::simulated(seed),
             at: BEGINS,
             plants: [(); 3].map(|()| Plant::new(seed, BEGINS)),
-            rivals: [Rival::new(On::Cpu), Rival::new(On::Rate)],
+            rivals: [On::Cpu, On::Rate].map(|on| Rival::new(on, Pace::upstream())),
             moments: Vec::new(),
             happened: Vec::new(),
             arrived: 0.0,
@@ -140,7 +106,7 @@ impl Stage {
         let dark = self.day.is(Trouble::Blackout, at);
         let [_, others @ ..] = &mut self.plants;
         for ((rival, plant), who) in self.rivals.iter_mut().zip(others).zip([CONTESTANTS[1], CONTESTANTS[2]]) {
-            if let Some(did) = rival.look(plant, dark, at) {
+            if let Some(did) = rival.look(&plant.seen(dark, at), at) {
                 let what = did.because;
                 plant.scale(did.to, at);
                 self.happened.push(Happened { at, who, what });
@@ -154,13 +120,9 @@ impl Stage {
 
     /// What begins and ends with this tick.
     fn tell_changes(&mut self, before: Timestamp) {
-        for what in Trouble::ALL {
-            let word = match (self.day.is(what, before), self.day.is(what, self.at)) {
-                (false, true) => "begins",
-                (true, false) => "is over",
-                _ => continue,
-            };
-            self.happened.push(Happened { at: self.at, who: "world", what: format!("{what} {word}") });
+        for (what, begins) in self.day.turns(before, self.at) {
+            let what = format!("{what} {}", if begins { "begins" } else { "is over" });
+            self.happened.push(Happened { at: self.at, who: "world", what });
         }
     }
 
@@ -189,6 +151,24 @@ impl Stage {
     pub(crate) fn strike(&mut self, what: Trouble) {
         self.day.strike(what, self.at);
         self.happened.push(Happened { at: self.at, who: "world", what: format!("{what} begins, by a button") });
+    }
+
+    /// What is shown of it.
+    pub(crate) fn scene(&self) -> Scene<'_> {
+        Scene {
+            form: Form::Simulated,
+            seed: self.seed,
+            begins: BEGINS,
+            at: self.at,
+            lasts: DAY,
+            window: WINDOW,
+            step: WINDOW,
+            moments: &self.moments,
+            happened: &self.happened,
+            spans: &self.day.spans,
+            ledgers: self.plants.each_ref().map(Plant::ledger),
+            burden: None,
+        }
     }
 
     // === what the loop is shown ===

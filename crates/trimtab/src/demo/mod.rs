@@ -1,36 +1,42 @@
 //! `trimtab demo`: a day of one service in a few minutes, with nothing installed: trimtab, the HPA and KEDA on the same demand.
 //!
-//! trimtab decides through the live loop itself (`Loop`), with its policy, its journal and its report; what it senses and acts on
-//! is a simulated fleet (`fleet`) in virtual time. A tick is: time passes for everybody, the loop hears what changed, reads its signals
-//! and decides, and what it decided is done. The same seed gives the same bytes, whatever the speed.
+//! trimtab decides through the live loop itself (`Loop`), with its policy, its journal and its report; what it senses and acts on is a fleet
+//! of replicas that answer real requests on loopback (`real`), or a simulated one (`fleet`) in virtual time. In virtual time a tick is: time
+//! passes for everybody, the loop hears what changed, reads its signals and decides, and what it decided is done; the same seed gives the
+//! same bytes, whatever the speed.
 
 mod day;
 mod fleet;
 mod plant;
+mod real;
 mod rival;
+mod scene;
 mod show;
 mod summary;
 
+use crate::agent;
 use crate::boot::BootClock;
 use crate::cli;
 use crate::clock::Clock;
 use crate::commands::Printed;
 use crate::config::Mode;
 use crate::inbox::{Event, Inbox};
-use crate::metrics::{self, Counters};
+use crate::metrics::Counters;
 use crate::owner::Identity;
 use crate::policies::Policies;
 use crate::record::Recorder;
-use crate::report::Report;
 use crate::run::{Loop, Parts};
-use crate::serve::Shown;
+use crate::serve::{Shown, Stage};
+use crate::world::World;
 use anyhow::Context;
-use day::{BEGINS, DAY, MIDNIGHT};
+use day::{BEGINS, DAY, REAL_DAY};
 use fleet::Fleet;
 use futures::future::BoxFuture;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plant::TICK;
-use show::Board;
+use real::Real;
+use scene::Scene;
+use show::{Board, Played};
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
@@ -38,17 +44,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use summary::Summary;
-use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use trimtab_claim::{AgentId, Incarnation};
 use trimtab_core::unit::{Seconds, Timestamp};
 use trimtab_journal::{Bound, Journal};
 
-/// The demo's policy: the file that a team would write.
+/// The demo's policies: the files that a team would write.
 const POLICY: &str = include_str!("policy.yaml");
-/// What it is called.
+const REAL_POLICY: &str = include_str!("real/policy.yaml");
+/// What they are called.
 const POLICY_NAME: &str = "demo policy.yaml";
+/// How often the signals of real replicas are read: as in a cluster.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked whether there is something to tell.
+const SHOWN: Duration = Duration::from_millis(200);
+/// How long the end waits for answers and writes that are under way.
+const LAST: Duration = Duration::from_secs(1);
 /// A tick that is so far behind is not caught up with: a laptop that slept does not race through its day.
 const BEHIND: Duration = Duration::from_millis(500);
 
@@ -59,51 +71,49 @@ struct Demo {
     until: Timestamp,
 }
 
+/// A loop that decides about a demo's fleet.
+fn seat(
+    world: Box<dyn World>,
+    (clock, interval): (Clock, Duration),
+    (journal, inbox): (&Path, Inbox),
+    stage: Stage,
+) -> anyhow::Result<(Loop, Shown)> {
+    let counters = Counters::default();
+    let opened = Journal::open(journal, Bound::mebibytes(256)).context("failed to open the demo's journal")?;
+    let recorder = Recorder::start(opened.journal, counters.clone(), inbox)?;
+    // Time that is simulated can wait for the disk.
+    let recorder = if stage == Stage::Simulated { recorder.waiting() } else { recorder };
+    let ((report, sights, turned, ready), shown) = agent::channels("demo", &counters, journal, stage);
+    let parts = Parts {
+        agent: Identity { agent: AgentId::new("demo").context("a name")?, run: Incarnation(0), name: "demo".into() },
+        boot: BootClock::start(),
+        world,
+        mode: Mode::Own,
+        interval,
+        scopes: vec![None],
+        recorder,
+        counters,
+        clock,
+        report,
+        sights,
+        turned,
+        ready,
+    };
+    let mut agent = Loop::new(parts, Policies::of(Some(POLICY_NAME.into()), &[]));
+    let policy = if stage == Stage::Simulated { POLICY } else { REAL_POLICY };
+    agent.apply(Event::PolicyFile(Ok(policy.into())));
+    Ok((agent, shown))
+}
+
 impl Demo {
     /// A demo before its first tick, and what an agent's endpoints show of it.
     fn new(seed: u64, lasts: Seconds, journal: &Path) -> anyhow::Result<(Self, Shown)> {
         let clock = Arc::new(AtomicI64::new(0));
         let fleet = Fleet::new(seed, Arc::clone(&clock));
-        let counters = Counters::default();
         // Nobody listens: the journal's troubles are returned by each record.
         let (inbox, _) = Inbox::new();
-        let opened = Journal::open(journal, Bound::mebibytes(256)).context("failed to open the demo's journal")?;
-        let recorder = Recorder::start(opened.journal, counters.clone(), inbox)?.waiting();
-        let (report, reports) = watch::channel(Arc::new(Report::of("demo")));
-        let (sights, seen) = watch::channel(Arc::default());
-        let (turned, turns) = watch::channel(Instant::now());
-        let (ready, readiness) = watch::channel(Err("the first round has not ended yet".to_owned()));
-        let shown = Shown {
-            registry: Arc::new(metrics::registry(&counters, reports.clone(), seen.clone())),
-            report: reports,
-            sights: seen,
-            turned: turns,
-            ready: readiness,
-            journal: journal.to_owned(),
-            looks: Arc::new(Semaphore::new(2)),
-            demo: true,
-        };
-        let parts = Parts {
-            agent: Identity {
-                agent: AgentId::new("demo").context("a name")?,
-                run: Incarnation(0),
-                name: "demo".into(),
-            },
-            boot: BootClock::start(),
-            world: Box::new(fleet.clone()),
-            mode: Mode::Own,
-            interval: Duration::from_secs_f64(TICK.get()),
-            scopes: vec![None],
-            recorder,
-            counters,
-            clock: Clock::moved_by(clock),
-            report,
-            sights,
-            turned,
-            ready,
-        };
-        let mut agent = Loop::new(parts, Policies::of(Some(POLICY_NAME.into()), &[]));
-        agent.apply(Event::PolicyFile(Ok(POLICY.into())));
+        let pace = (Clock::moved_by(clock), Duration::from_secs_f64(TICK.get()));
+        let (agent, shown) = seat(Box::new(fleet.clone()), pace, (journal, inbox), Stage::Simulated)?;
         let mut demo = Self { fleet, agent, until: BEGINS.after(lasts) };
         demo.deliver();
         Ok((demo, shown))
@@ -130,7 +140,7 @@ impl Demo {
         self.agent.end();
         let mut stage = self.fleet.stage();
         stage.plants.iter_mut().for_each(plant::Plant::end);
-        Summary::of(&stage)
+        Summary::of(&stage.scene())
     }
 }
 
@@ -146,30 +156,100 @@ pub fn demo(settings: cli::Demo) -> BoxFuture<'static, anyhow::Result<Printed>> 
             let directory = directory.context("failed to make a temporary directory for the demo's journal")?;
             (directory.path().join("journal.db"), Some(directory))
         };
-        let (mut demo, shown) = Demo::new(settings.seed, settings.lasts(DAY), &journal)?;
-        let speed = Arc::new(AtomicU64::new(settings.speed.0.to_bits()));
-        let local = settings.listen.ip().is_loopback();
-        let board = Board { fleet: demo.fleet.clone(), speed: Arc::clone(&speed), shown, local };
-        let server = if settings.headless { None } else { Some(serve(&settings, board).await?) };
-        let progress = progress(&demo, settings.json)?;
-        let ended = drive(&mut demo, &speed, &progress).await;
-        progress.finish_and_clear();
-        let fleet = demo.fleet.clone();
-        let summary = tokio::task::spawn_blocking(move || demo.end()).await.context("the demo's end failed")?;
+        let (played, ended, summary) =
+            if settings.simulated { simulated(&settings, &journal).await? } else { real(&settings, &journal).await? };
         if let Some(file) = &settings.html {
-            let report = show::report(&fleet.stage(), &summary);
+            let report = played.read(|scene| show::report(scene, &summary));
             std::fs::write(file, report).with_context(|| format!("failed to write {}", file.display()))?;
         }
-        // Whoever still looks at the page keeps nothing from ending.
-        drop(server);
         let text =
             if settings.json { format!("{}\n", serde_json::to_string_pretty(&summary)?) } else { summary.text() };
         Ok(Printed { text, code: if ended == Ended::Interrupted { 130 } else { 0 } })
     })
 }
 
-/// Serves the page until what is returned is dropped.
-async fn serve(settings: &cli::Demo, board: Board) -> anyhow::Result<AbortOnDropHandle<std::io::Result<()>>> {
+/// A day of virtual time.
+async fn simulated(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Played, Ended, Summary)> {
+    let (mut demo, shown) = Demo::new(settings.seed, settings.lasts(DAY), journal)?;
+    let speed = Arc::new(AtomicU64::new(settings.speed.unwrap_or(cli::Speed::DAY_IN_FIVE_MINUTES).0.to_bits()));
+    let played = Played::Simulated { fleet: demo.fleet.clone(), speed: Arc::clone(&speed) };
+    // Whoever still looks at the page when it is dropped keeps nothing from ending.
+    let _server = serve(settings, Board::new(played.clone(), shown, settings.listen)).await?;
+    let progress = progress(demo.until.since(BEGINS), settings.json)?;
+    let ended = drive(&mut demo, &speed, &progress).await;
+    progress.finish_and_clear();
+    let summary = tokio::task::spawn_blocking(move || demo.end()).await.context("the demo's end failed")?;
+    Ok((played, ended, summary))
+}
+
+/// A demo of real requests, under way.
+struct Running {
+    real: Arc<Real>,
+    /// What makes it go on.
+    tasks: Vec<AbortOnDropHandle<()>>,
+    /// trimtab's loop, and where it is told to end.
+    agent: tokio::task::JoinHandle<()>,
+    inbox: Inbox,
+    shown: Shown,
+}
+
+impl Running {
+    async fn begin(seed: u64, lasts: Seconds, journal: &Path) -> anyhow::Result<Self> {
+        let (inbox, events) = Inbox::new();
+        let real = Real::start(seed, lasts).await?;
+        let pace = (real.clock(), INTERVAL);
+        let (agent, shown) = seat(real.seat(inbox.clone()), pace, (journal, inbox.clone()), Stage::Loopback)?;
+        let agent = tokio::spawn(agent.run(events));
+        Ok(Self { tasks: real.play(), real, agent, inbox, shown })
+    }
+
+    /// Ends it, wherever it is.
+    async fn end(self) -> Summary {
+        let summary = self.real.read(Summary::of);
+        drop(self.tasks);
+        self.inbox.send(Event::Stop).await;
+        drop(tokio::time::timeout(LAST, self.agent).await);
+        summary
+    }
+}
+
+/// Five minutes of real requests.
+async fn real(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Played, Ended, Summary)> {
+    let lasts = Seconds::new(settings.lasts(DAY).get() / DAY.get() * REAL_DAY.get()).unwrap_or(REAL_DAY);
+    let running = Running::begin(settings.seed, lasts, journal).await?;
+    let played = Played::Real(Arc::clone(&running.real));
+    let _server = serve(settings, Board::new(played.clone(), running.shown.clone(), settings.listen)).await?;
+    let progress = progress(lasts, settings.json)?;
+    let ended = tokio::select! {
+        _ = tokio::signal::ctrl_c() => Ended::Interrupted,
+        () = running.real.over() => Ended::DayOver,
+        () = tell_on(&played, &progress) => Ended::DayOver,
+    };
+    progress.finish_and_clear();
+    if ended == Ended::DayOver {
+        // What was sent last is answered first.
+        tokio::time::sleep(LAST).await;
+    }
+    Ok((played, ended, running.end().await))
+}
+
+/// Tells what happens, for as long as somebody listens.
+async fn tell_on(played: &Played, progress: &ProgressBar) {
+    let mut told = 0;
+    loop {
+        tokio::time::sleep(SHOWN).await;
+        told = played.read(|scene| {
+            progress.set_position(ticks(scene.at.since(scene.begins)));
+            tell(scene, progress, told)
+        });
+    }
+}
+
+/// Serves the page, where there is to be one, until what is returned is dropped.
+async fn serve(settings: &cli::Demo, board: Board) -> anyhow::Result<Option<AbortOnDropHandle<std::io::Result<()>>>> {
+    if settings.headless {
+        return Ok(None);
+    }
     let listener = tokio::net::TcpListener::bind(settings.listen).await.with_context(|| {
         format!("failed to listen on {}: is another trimtab running? see --listen, or --headless", settings.listen)
     })?;
@@ -180,7 +260,7 @@ async fn serve(settings: &cli::Demo, board: Board) -> anyhow::Result<AbortOnDrop
         // Where there is no desktop the address stands above.
         drop(std::process::Command::new("xdg-open").arg(&page).stderr(Stdio::null()).spawn());
     }
-    Ok(AbortOnDropHandle::new(tokio::spawn(axum::serve(listener, show::app(board)).into_future())))
+    Ok(Some(AbortOnDropHandle::new(tokio::spawn(axum::serve(listener, show::app(board)).into_future()))))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +294,8 @@ async fn drive(demo: &mut Demo, speed: &AtomicU64, progress: &ProgressBar) -> En
             continue;
         }
         let more = demo.step();
-        told = tell(demo, progress, told);
+        progress.inc(1);
+        told = tell(&demo.fleet.stage().scene(), progress, told);
         if !more {
             return Ended::DayOver;
         }
@@ -223,37 +304,34 @@ async fn drive(demo: &mut Demo, speed: &AtomicU64, progress: &ProgressBar) -> En
     }
 }
 
+/// The ticks in a span.
+fn ticks(span: Seconds) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a day has 17280 ticks")]
+    let ticks = (span.get() / TICK.get()) as u64;
+    ticks
+}
+
 /// The bar of a demo that prints nothing but JSON: what happens is printed otherwise, and moves by itself.
-fn progress(demo: &Demo, json: bool) -> anyhow::Result<ProgressBar> {
+fn progress(lasts: Seconds, json: bool) -> anyhow::Result<ProgressBar> {
     if !json {
         return Ok(ProgressBar::hidden());
     }
-    let lasts = demo.until.since(BEGINS).get() / TICK.get();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a day has 17280 ticks")]
-    let progress = ProgressBar::with_draw_target(Some(lasts as u64), ProgressDrawTarget::stderr());
+    let progress = ProgressBar::with_draw_target(Some(ticks(lasts)), ProgressDrawTarget::stderr());
     progress.set_style(ProgressStyle::with_template("{bar:40} {percent} % of the day, {eta} left")?);
     Ok(progress)
 }
 
-/// Prints what has happened since, on standard error, or moves the bar; how much was told.
-fn tell(demo: &Demo, progress: &ProgressBar, told: usize) -> usize {
-    progress.inc(1);
+/// Prints what has happened since, on standard error, where no bar moves there; how much was told.
+fn tell(scene: &Scene<'_>, progress: &ProgressBar, told: usize) -> usize {
     if progress.length().is_some() {
         return told;
     }
-    let stage = demo.fleet.stage();
     let mut error = anstream::stderr();
-    for event in stage.happened.iter().skip(told) {
+    for event in scene.happened.iter().skip(told) {
         // Whoever reads us may stop reading.
-        drop(writeln!(error, "{}  {:<8}{}", clock(event.at), event.who, event.what));
+        drop(writeln!(error, "{}  {:<8}{}", scene.clock(event.at), event.who, event.what));
     }
-    stage.happened.len()
-}
-
-/// A time of the day: hours, minutes and seconds.
-fn clock(at: Timestamp) -> String {
-    let seconds = (at.0 - MIDNIGHT.0).div_euclid(1000);
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    scene.happened.len()
 }
 
 #[cfg(test)]
@@ -273,7 +351,8 @@ mod tests {
                 demo.fleet.stage().strike(trouble);
             }
         }
-        let told = demo.fleet.stage().happened.iter().map(|event| format!("{} {}", event.who, event.what)).collect();
+        let told =
+            demo.fleet.stage().scene().happened.iter().map(|event| format!("{} {}", event.who, event.what)).collect();
         let summary = demo.end();
         let reader = trimtab_journal::Reader::open(&journal).unwrap();
         let replay = trimtab_journal::replay(&reader, &trimtab_journal::Filter::everything()).unwrap();
@@ -291,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn a_flash_crowd_is_followed_by_everybody_and_a_blackout_by_nobody_who_is_blind() {
         let (_, told) = play(1, 30, Some(Trouble::FlashCrowd));
-        for who in fleet::CONTESTANTS {
+        for who in scene::CONTESTANTS {
             assert!(told.iter().any(|event| event.starts_with(who)), "{who}: {told:?}");
         }
         assert!(told.iter().any(|event| event.starts_with("trimtab ScaleOut")), "{told:?}");
@@ -299,5 +378,50 @@ mod tests {
         let dark = told.iter().skip_while(|event| !event.contains("metrics lost begins"));
         assert!(!dark.clone().any(|event| event.starts_with("trimtab") || event.starts_with("KEDA")), "{told:?}");
         assert!(dark.count() > 0, "{told:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn real_requests_are_answered_and_decided_about_and_a_lost_replica_comes_back() {
+        let kept = tempfile::tempdir().unwrap();
+        let journal = kept.path().join("journal.db");
+        let running = Running::begin(1, Seconds::whole(300), &journal).await.unwrap();
+        let real = Arc::clone(&running.real);
+        let until = async |what: &str, is: &dyn Fn(&Scene<'_>) -> bool| {
+            let holds = async {
+                while !real.read(is) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_mins(2), holds).await.unwrap_or_else(|_| {
+                panic!("not within two minutes: {what}; {:?}", real.read(|scene| scene.happened.to_vec()))
+            });
+        };
+        until("requests are answered", &|scene| {
+            scene
+                .moments
+                .last()
+                .is_some_and(|moment| moment.rate > 10.0 && moment.sides.iter().all(|side| side.p99.is_some()))
+        })
+        .await;
+        let mut report = running.shown.report.clone();
+        let known = report.wait_for(|report| {
+            let last = report.workloads.first().and_then(|workload| workload.last.as_ref());
+            last.is_some_and(|last| last.snapshot.demand.fresh().is_some() && last.snapshot.fleet.ready.0 > 0)
+        });
+        tokio::time::timeout(Duration::from_mins(2), known).await.unwrap().unwrap();
+        real.kill();
+        until("the lost one is replaced", &|scene| {
+            let lost = scene.happened.iter().rfind(|event| event.what.contains("is lost")).map(|event| event.at);
+            let later = scene.moments.iter().filter(|moment| Some(moment.at) > lost);
+            later.into_iter().any(|moment| moment.sides.iter().all(|side| side.ready == side.wanted))
+        })
+        .await;
+        let summary = running.end().await;
+        assert!(serde_json::to_string(&summary).unwrap().contains("\"form\":\"real\""));
+        assert!(summary.text().contains("real requests") && summary.text().contains("cores in use"));
+        // What was decided about real replicas comes out again.
+        let reader = trimtab_journal::Reader::open(&journal).unwrap();
+        let replay = trimtab_journal::replay(&reader, &trimtab_journal::Filter::everything()).unwrap();
+        assert!(replay.records > 0 && replay.is_clean(), "{replay}");
     }
 }

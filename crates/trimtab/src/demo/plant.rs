@@ -5,6 +5,8 @@
 //! The database is slower the more replicas ask it at once (beyond `CONNECTIONS`), and slower by itself while that goes wrong; its time is
 //! part of the service time, and none of the CPU time.
 
+use super::rival::Seen;
+use super::scene::Ledger;
 use std::collections::VecDeque;
 use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_sim::law::{Law, Pace, Startup};
@@ -71,8 +73,8 @@ pub(crate) struct Plant {
     /// Hours of replicas so far, starting ones too.
     pub(crate) hours: f64,
     /// Changes of the size, and replicas added and removed by them.
-    pub(crate) changes: u64,
-    pub(crate) churn: u64,
+    changes: u64,
+    churn: u64,
 }
 
 impl Plant {
@@ -190,9 +192,21 @@ impl Plant {
         self.service.waiting()
     }
 
-    /// Requests of each half-minute, and whether they missed the objective. The last ones may still change.
-    pub(crate) fn windows(&self) -> impl Iterator<Item = (u64, bool)> {
-        self.service.grades().iter().map(|grade| (grade.requests, grade.violates()))
+    /// What another autoscaler can know of it; `dark`: Prometheus answers nothing.
+    pub(crate) fn seen(&self, dark: bool, at: Timestamp) -> Seen {
+        let measured =
+            self.replicas.iter().filter(|replica| replica.ready.is_some_and(|ready| at.since(ready) >= TICK));
+        Seen {
+            wanted: self.wanted(),
+            replicas: self.replicas.clone(),
+            cpu: measured.map(|replica| (replica.number, self.measured.cpu)).collect(),
+            rate: (!dark).then_some(self.measured.rate),
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        let windows = self.service.grades().iter().map(|grade| (grade.requests, grade.violates()));
+        Ledger { hours: self.hours, changes: self.changes, churn: self.churn, windows: windows.collect() }
     }
 
     /// Follows what is present to its end.

@@ -4,18 +4,18 @@
 //! external metric with an average value for each replica; that is all it does while it scales between 1 and N. The targets are common
 //! ones: 70 % CPU, and 35 requests/s of the 50 that a replica serves, which is the same utilisation. CPU comes from the metrics server,
 //! which a lost Prometheus does not touch; the rate from Prometheus, with trimtab's own query.
+//!
+//! Where a day lasts five minutes, its waiting times are a tenth of upstream's defaults ([`Pace`]).
 
-use super::plant::{Measured, Plant, TICK};
+use super::plant::Replica;
 use std::collections::BTreeMap;
-use trimtab_core::unit::{Replicas, Seconds, Timestamp};
+use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_hpa::object::{
     Autoscaler, Container, ContainerMetrics, CustomSource, Metadata, MetricIdentifier, MetricSpec, Pod, PodCondition,
     PodMetrics, PodSpec, PodStatus, Requests, ResourceSource, Scale, ScaleSpec, ScaleStatus, Spec, Target,
 };
 use trimtab_hpa::{Case, Controller, Id, Moment, Quantity, Recommendation, Span, evaluate};
 
-/// `--horizontal-pod-autoscaler-sync-period`.
-const SYNC: Seconds = Seconds::whole(15);
 /// Percent of the CPU that replicas ask for.
 const CPU: i32 = 70;
 /// Requests a second for each replica.
@@ -24,8 +24,53 @@ const RATE: &str = "35";
 const ASKED: f64 = 1_000.0;
 const MIN: i32 = 2;
 const MAX: i32 = 40;
-/// Recommendations are remembered so long: `--horizontal-pod-autoscaler-downscale-stabilization`.
-const WINDOW: Seconds = Seconds::whole(300);
+
+/// How long it waits for what.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    /// `--horizontal-pod-autoscaler-sync-period`.
+    sync: Seconds,
+    /// What one answer of the metrics server is the mean of.
+    metrics: Span,
+    controller: Controller,
+    /// Recommendations are remembered so long: its stabilization window.
+    remembers: Seconds,
+}
+
+impl Pace {
+    /// Upstream's defaults.
+    pub(crate) fn upstream() -> Self {
+        Self {
+            sync: Seconds::whole(15),
+            metrics: Span::from_seconds(15),
+            controller: Controller::default(),
+            remembers: Seconds::whole(300),
+        }
+    }
+
+    /// A tenth of them; the metrics server's, which are whole seconds, not less than that.
+    pub(crate) fn tenth() -> Self {
+        let controller = Controller {
+            cpu_initialization_period: Span::from_seconds(30),
+            initial_readiness_delay: Span::from_seconds(3),
+            downscale_stabilization: Span::from_seconds(30),
+            ..Controller::default()
+        };
+        let sync = Seconds::milliseconds(1_500);
+        Self { sync, metrics: Span::from_seconds(1), controller, remembers: Seconds::whole(30) }
+    }
+}
+
+/// What it can know of the fleet that it scales.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) wanted: Replicas,
+    pub(crate) replicas: Vec<Replica>,
+    /// From the metrics server: CPU relative to what a replica asks for, by its number.
+    pub(crate) cpu: BTreeMap<u64, Ratio>,
+    /// From Prometheus, where that answers: requests that arrive a second.
+    pub(crate) rate: Option<RequestsPerSecond>,
+}
 
 /// What it scales on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +83,7 @@ pub(crate) enum On {
 #[derive(Debug)]
 pub(crate) struct Rival {
     on: On,
+    pace: Pace,
     hpa: Autoscaler,
     recommended: Vec<(Timestamp, i32)>,
     synced: Option<Timestamp>,
@@ -51,7 +97,7 @@ pub(crate) struct Did {
 }
 
 impl Rival {
-    pub(crate) fn new(on: On) -> Self {
+    pub(crate) fn new(on: On, pace: Pace) -> Self {
         let metric = match on {
             On::Cpu => MetricSpec {
                 kind: "Resource".into(),
@@ -78,17 +124,20 @@ impl Rival {
         let spec = Spec { min_replicas: Some(MIN), max_replicas: MAX, metrics: vec![metric], ..Spec::default() };
         let metadata = Metadata { name: "checkout".into(), namespace: "shop".into(), ..Metadata::default() };
         let hpa = Autoscaler { metadata, spec, ..Autoscaler::default() };
-        Self { on, hpa, recommended: Vec::new(), synced: None }
+        Self { on, pace, hpa, recommended: Vec::new(), synced: None }
     }
 
-    /// A look, where its sync period is over; what it set, where that is another size. `dark`: Prometheus answers nothing.
-    pub(crate) fn look(&mut self, plant: &Plant, dark: bool, at: Timestamp) -> Option<Did> {
-        if self.synced.is_some_and(|synced| at.since(synced) < SYNC) {
+    /// A look, where its sync period is over; what it set, where that is another size.
+    pub(crate) fn look(&mut self, seen: &Seen, at: Timestamp) -> Option<Did> {
+        if self.synced.is_some_and(|synced| at.since(synced) < self.pace.sync) {
             return None;
         }
-        self.synced = Some(at);
-        let current = i32::try_from(plant.wanted().0).unwrap_or(i32::MAX);
-        let answer = evaluate(&self.case(plant, dark, at)).ok()?;
+        let current = i32::try_from(seen.wanted.0).unwrap_or(i32::MAX);
+        if self.synced.replace(at).is_none() {
+            // A controller that knows nothing begins with the size that it finds, and remembers that.
+            self.recommended.push((at, current));
+        }
+        let answer = evaluate(&self.case(seen, at)).ok()?;
         if let Some(proposal) = answer.proposal {
             self.recommended.push((at, proposal.max(0)));
         }
@@ -97,35 +146,33 @@ impl Rival {
         (answer.desired != current).then_some(Did { to: Replicas(to), because: answer.because })
     }
 
-    fn case(&mut self, plant: &Plant, dark: bool, at: Timestamp) -> Case {
-        let first = Recommendation { at: moment(at), replicas: i32::try_from(plant.wanted().0).unwrap_or(i32::MAX) };
-        self.recommended.retain(|(when, _)| at.since(*when) <= WINDOW);
+    fn case(&mut self, seen: &Seen, at: Timestamp) -> Case {
+        let wanted = i32::try_from(seen.wanted.0).unwrap_or(i32::MAX);
+        let remembers = self.pace.remembers;
+        self.recommended.retain(|(when, _)| at.since(*when) <= remembers);
         let recommended =
             self.recommended.iter().map(|(when, replicas)| Recommendation { at: moment(*when), replicas: *replicas });
-        let recommendations = if self.recommended.is_empty() { vec![first] } else { recommended.collect() };
+        let recommendations = recommended.collect();
         let (pods, pod_metrics) = match self.on {
-            On::Cpu => pods(plant, at),
+            On::Cpu => pods(seen, self.pace.metrics, at),
             On::Rate => (Vec::new(), Vec::new()),
         };
-        let rate = format!("{:.0}m", 1000.0 * plant.measured.rate.get());
-        let external = (self.on == On::Rate && !dark).then(|| Quantity::parse(&rate).ok()).flatten();
+        let rate = seen.rate.filter(|_| self.on == On::Rate);
+        let external = rate.and_then(|rate| Quantity::parse(&format!("{:.0}m", 1000.0 * rate.get())).ok());
         Case {
             id: Id::Number(i128::from(at.0)),
             now: moment(at),
             hpa: self.hpa.clone(),
             scale: Scale {
-                spec: ScaleSpec { replicas: i32::try_from(plant.wanted().0).unwrap_or(i32::MAX) },
-                status: ScaleStatus {
-                    replicas: i32::try_from(plant.wanted().0).unwrap_or(i32::MAX),
-                    selector: "app=checkout".into(),
-                },
+                spec: ScaleSpec { replicas: wanted },
+                status: ScaleStatus { replicas: wanted, selector: "app=checkout".into() },
             },
             pods,
             pod_metrics,
             pods_metrics: BTreeMap::new(),
             object_metrics: BTreeMap::new(),
             external_metrics: external.into_iter().map(|rate| ("s0-prometheus".to_owned(), vec![rate])).collect(),
-            controller: Controller::default(),
+            controller: self.pace.controller.clone(),
             recommendations: Some(recommendations),
             scale_up_events: Vec::new(),
             scale_down_events: Vec::new(),
@@ -137,11 +184,10 @@ fn moment(at: Timestamp) -> Moment {
     Moment::from_nanos(i128::from(at.0) * 1_000_000)
 }
 
-/// The pods, and what the metrics server says of those that are ready.
-fn pods(plant: &Plant, at: Timestamp) -> (Vec<Pod>, Vec<PodMetrics>) {
-    let Measured { cpu, .. } = plant.measured;
-    let asked = Quantity::parse(&format!("{ASKED:.0}m")).unwrap_or(Quantity::ZERO);
-    let used = Quantity::parse(&format!("{:.0}m", ASKED * cpu.get())).unwrap_or(Quantity::ZERO);
+/// The pods, and what the metrics server says of them.
+fn pods(seen: &Seen, window: Span, at: Timestamp) -> (Vec<Pod>, Vec<PodMetrics>) {
+    let millis = |share: f64| Quantity::parse(&format!("{:.0}m", ASKED * share)).unwrap_or(Quantity::ZERO);
+    let asked = millis(1.0);
     let named = |number: u64| Metadata {
         name: format!("checkout-{number}"),
         namespace: "shop".into(),
@@ -155,7 +201,7 @@ fn pods(plant: &Plant, at: Timestamp) -> (Vec<Pod>, Vec<PodMetrics>) {
     };
     let mut pods = Vec::new();
     let mut metrics = Vec::new();
-    for replica in plant.replicas() {
+    for replica in &seen.replicas {
         let ready = replica.ready;
         let status = if ready.is_some() { "True" } else { "False" };
         let condition = PodCondition {
@@ -172,14 +218,14 @@ fn pods(plant: &Plant, at: Timestamp) -> (Vec<Pod>, Vec<PodMetrics>) {
                 conditions: vec![condition],
             },
         });
-        if ready.is_some_and(|ready| at.since(ready) >= TICK) {
+        if let Some(cpu) = seen.cpu.get(&replica.number) {
             metrics.push(PodMetrics {
                 metadata: named(replica.number),
                 timestamp: Some(moment(at)),
-                window: Some(Span::from_seconds(15)),
+                window: Some(window),
                 containers: vec![ContainerMetrics {
                     name: "checkout".into(),
-                    usage: BTreeMap::from([("cpu".into(), used)]),
+                    usage: BTreeMap::from([("cpu".into(), millis(cpu.get()))]),
                 }],
             });
         }
@@ -189,18 +235,17 @@ fn pods(plant: &Plant, at: Timestamp) -> (Vec<Pod>, Vec<PodMetrics>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plant::Weather;
+    use super::super::plant::{Plant, TICK, Weather};
     use super::*;
-    use trimtab_core::unit::RequestsPerSecond;
 
     /// The size after ten minutes at 350 requests/s.
     fn settled(on: On, dark: bool) -> u32 {
         let mut at = Timestamp(0);
-        let (mut plant, mut rival) = (Plant::new(1, at), Rival::new(on));
+        let (mut plant, mut rival) = (Plant::new(1, at), Rival::new(on, Pace::upstream()));
         for _ in 0..120 {
             at = at.after(TICK);
             plant.advance(RequestsPerSecond::whole(350), Weather::default(), at);
-            if let Some(did) = rival.look(&plant, dark, at) {
+            if let Some(did) = rival.look(&plant.seen(dark, at), at) {
                 plant.scale(did.to, at);
             }
         }

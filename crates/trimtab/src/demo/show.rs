@@ -1,8 +1,10 @@
 //! The demo's page: the three contestants beside each other, what happens, and buttons that make something happen; and the same as one file.
 
-use super::day::{BEGINS, Span, Trouble};
-use super::fleet::{Fleet, Happened, Moment, Stage};
-use super::summary::{Contestant, Summary, missed};
+use super::day::{Span, Trouble};
+use super::fleet::Fleet;
+use super::real::Real;
+use super::scene::{CONTESTANTS, Form, Happened, Moment, Scene};
+use super::summary::{Contestant, Summary};
 use crate::page;
 use crate::serve::{self, Shown};
 use axum::Router;
@@ -13,7 +15,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Serialize;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use trimtab_core::unit::Timestamp;
@@ -23,22 +25,66 @@ const SPEEDS: [(&str, f64); 5] = [("Pause", 0.0), ("×10", 10.0), ("×60", 60.0)
 /// Where a workload's own page is.
 const WORKLOAD: &str = "/w/shop/deployment/checkout";
 
+/// A demo that is played, while somebody looks at it and presses buttons.
+#[derive(Clone, Debug)]
+pub(crate) enum Played {
+    /// In virtual time, so many seconds of the day a second (as bits).
+    Simulated { fleet: Fleet, speed: Arc<AtomicU64> },
+    /// With real requests, in real time.
+    Real(Arc<Real>),
+}
+
+impl Played {
+    /// Reads what is to be shown.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Scene<'_>) -> T) -> T {
+        match self {
+            Self::Simulated { fleet, .. } => read(&fleet.stage().scene()),
+            Self::Real(real) => real.read(read),
+        }
+    }
+
+    fn speed(&self) -> f64 {
+        match self {
+            Self::Simulated { speed, .. } => f64::from_bits(speed.load(Ordering::Relaxed)),
+            Self::Real(_) => 1.0,
+        }
+    }
+
+    fn kill(&self) {
+        match self {
+            Self::Simulated { fleet, .. } => fleet.stage().kill(),
+            Self::Real(real) => real.kill(),
+        }
+    }
+
+    fn strike(&self, what: Trouble) {
+        match self {
+            Self::Simulated { fleet, .. } => fleet.stage().strike(what),
+            Self::Real(real) => real.strike(what),
+        }
+    }
+}
+
 /// What the page reads, and what its buttons do.
 #[derive(Clone, Debug)]
 pub(crate) struct Board {
-    pub(crate) fleet: Fleet,
-    pub(crate) speed: Arc<AtomicU64>,
-    pub(crate) shown: Shown,
+    played: Played,
+    shown: Shown,
     /// Whether it is served to this machine alone.
-    pub(crate) local: bool,
+    local: bool,
 }
 
 /// Everything that the page draws.
 #[derive(Debug, Serialize)]
 struct Course<'a> {
     schema: &'static str,
+    form: Form,
     at: Timestamp,
     begins: Timestamp,
+    /// Seconds: how long all of it lasts, a window of the objective, and from one moment to the next.
+    lasts: f64,
+    window: f64,
+    step: f64,
     /// Seconds of the day a second; nothing where it goes as fast as it can.
     speed: Option<f64>,
     per_replica: f64,
@@ -54,53 +100,59 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    fn of(stage: &'a Stage, speed: f64, (moment, happened): (usize, usize)) -> Self {
+    fn of(scene: &'a Scene<'a>, speed: f64, (moment, happened): (usize, usize)) -> Self {
         let places = |missed: Vec<bool>| {
             missed.iter().enumerate().filter_map(|(place, missed)| missed.then_some(place)).collect()
         };
         Self {
             schema: "trimtab.dev/demo-course/v1",
-            at: stage.at,
-            begins: BEGINS,
+            form: scene.form,
+            at: scene.at,
+            begins: scene.begins,
+            lasts: scene.lasts.get(),
+            window: scene.window.get(),
+            step: scene.step.get(),
             speed: speed.is_finite().then_some(speed),
             per_replica: 50.0,
-            moments: stage.moments.get(moment..).unwrap_or_default(),
-            happened: stage.happened.get(happened..).unwrap_or_default(),
+            moments: scene.moments.get(moment..).unwrap_or_default(),
+            happened: scene.happened.get(happened..).unwrap_or_default(),
             first: happened,
-            told: stage.happened.len(),
-            spans: &stage.day.spans,
-            missed: missed(stage).map(places),
-            contestants: Summary::of(stage).contestants,
+            told: scene.happened.len(),
+            spans: scene.spans,
+            missed: scene.missed().map(places),
+            contestants: Summary::of(scene).contestants,
         }
     }
 }
 
 impl Board {
-    fn speed(&self) -> f64 {
-        f64::from_bits(self.speed.load(Ordering::Relaxed))
+    pub(crate) fn new(played: Played, shown: Shown, listen: SocketAddr) -> Self {
+        Self { played, shown, local: listen.ip().is_loopback() }
     }
 
     /// What is new, and from where the next is.
     fn json(&self, from: (usize, usize)) -> (String, (usize, usize)) {
-        let stage = self.fleet.stage();
-        let course = Course::of(&stage, self.speed(), from);
-        // Numbers and names always have a JSON.
-        (serde_json::to_string(&course).unwrap_or_default(), (stage.moments.len(), stage.happened.len()))
+        self.played.read(|scene| {
+            let course = Course::of(scene, self.played.speed(), from);
+            // Numbers and names always have a JSON.
+            (serde_json::to_string(&course).unwrap_or_default(), (scene.moments.len(), scene.happened.len()))
+        })
     }
 }
 
 /// All endpoints of a demo: those of an agent, and its own.
 pub(crate) fn app(board: Board) -> Router {
     let (shown, local) = (board.shown.clone(), board.local);
-    let own = Router::new()
+    let mut own = Router::new()
         .route("/demo", get(demo))
         .route("/api/v1/demo", get(course))
         .route("/events/demo", get(follow))
         .route("/demo/strike/{trouble}", post(strike))
-        .route("/demo/kill", post(kill))
-        .route("/demo/speed/{speed}", post(set_speed))
-        .layer(middleware::from_fn(own_pages_only))
-        .with_state(board);
+        .route("/demo/kill", post(kill));
+    if matches!(board.played, Played::Simulated { .. }) {
+        own = own.route("/demo/speed/{speed}", post(set_speed));
+    }
+    let own = own.layer(middleware::from_fn(own_pages_only)).with_state(board);
     let all = serve::endpoints().with_state(shown).merge(own);
     page::guarded(if local { all.layer(middleware::from_fn(this_machine_only)) } else { all })
 }
@@ -143,10 +195,7 @@ async fn course(State(board): State<Board>) -> Response {
 }
 
 async fn follow(State(board): State<Board>) -> Response {
-    let mut from = {
-        let stage = board.fleet.stage();
-        (stage.moments.len(), stage.happened.len())
-    };
+    let mut from = board.played.read(|scene| (scene.moments.len(), scene.happened.len()));
     let shown = board.shown.clone();
     page::follow(&shown, move |_| {
         let (news, next) = board.json(from);
@@ -159,12 +208,12 @@ async fn strike(State(board): State<Board>, Path(name): Path<String>) -> Respons
     let Some(trouble) = Trouble::ALL.into_iter().find(|trouble| trouble.name() == name) else {
         return (StatusCode::NOT_FOUND, "there is no such button\n").into_response();
     };
-    board.fleet.stage().strike(trouble);
+    board.played.strike(trouble);
     StatusCode::OK.into_response()
 }
 
 async fn kill(State(board): State<Board>) -> StatusCode {
-    board.fleet.stage().kill();
+    board.played.kill();
     StatusCode::OK
 }
 
@@ -172,49 +221,85 @@ async fn set_speed(State(board): State<Board>, Path(speed): Path<f64>) -> Respon
     if !(0.0..=100_000.0).contains(&speed) {
         return (StatusCode::BAD_REQUEST, "expected 0 to 100000\n").into_response();
     }
-    board.speed.store(speed.to_bits(), Ordering::Relaxed);
+    if let Played::Simulated { speed: set, .. } = &board.played {
+        set.store(speed.to_bits(), Ordering::Relaxed);
+    }
     StatusCode::OK.into_response()
 }
 
-async fn demo(State(board): State<Board>) -> Html<String> {
-    let content = html! {
-        h1.hidden { "Demo" }
-        p.note {
+/// What a demo is, in a sentence.
+fn note(form: Form) -> &'static str {
+    match form {
+        Form::Simulated => {
             "Simulated: no cluster is touched. trimtab decides with the code that runs in a cluster; HPA (CPU at 70 %) and KEDA (35 requests/s a replica) \
              decide as Kubernetes 1.36 does. All three serve the very same requests."
         }
+        Form::Real => {
+            "Real requests, to three fleets on this machine: no cluster is touched. trimtab decides with the code that runs in a cluster; HPA (CPU at 70 %) and \
+             KEDA (35 requests/s a replica) decide as Kubernetes 1.36 does. A day lasts five minutes, so that starting a replica, stabilization and the HPA's \
+             sync take a tenth of what is common."
+        }
+    }
+}
+
+/// The buttons: what each brings, and what is promised then.
+fn buttons(form: Form) -> [(Trouble, &'static str); 4] {
+    let database = match form {
+        Form::Simulated => "The database takes three times as long: nothing is scaled out into it.",
+        Form::Real => "The database takes 15 times as long: nothing is scaled out into it.",
+    };
+    [
+        (Trouble::FlashCrowd, "More than twice the requests, within moments."),
+        (Trouble::Blackout, "No metric can be read: no replica may go."),
+        (Trouble::SlowDatabase, database),
+        (Trouble::SlowStart, "Replicas take three times as long to start: orders come earlier."),
+    ]
+}
+
+async fn demo(State(board): State<Board>) -> Html<String> {
+    let (form, zero) = board.played.read(|scene| (scene.form, scene.clock(scene.begins)));
+    let content = html! {
+        h1.hidden { "Demo" }
+        p.note { (note(form)) }
         div.controls {
-            div.clock id="clock" role="timer" aria-label="Time of the day" { "00:00:00" }
-            div role="group" aria-label="Speed" {
-                @for (name, speed) in SPEEDS { button type="button" data-speed=(speed) data-post=(format!("/demo/speed/{speed}")) { (name) } }
+            div.clock id="clock" role="timer" aria-label="Time of the day" { (zero) }
+            @if form == Form::Simulated {
+                div role="group" aria-label="Speed" {
+                    @for (name, speed) in SPEEDS { button type="button" data-speed=(speed) data-post=(format!("/demo/speed/{speed}")) { (name) } }
+                }
             }
             div role="group" aria-label="Break it" {
                 b { "Break it: " }
-                @for (trouble, promise) in [
-                    (Trouble::FlashCrowd, "More than twice the requests within a minute."),
-                    (Trouble::Blackout, "No metric can be read: no replica may go."),
-                    (Trouble::SlowDatabase, "The database takes three times as long: nothing is scaled out into it."),
-                    (Trouble::SlowStart, "Replicas take three times as long to start: orders come earlier."),
-                ] {
+                @for (trouble, promise) in buttons(form) {
                     button type="button" data-post=(format!("/demo/strike/{}", trouble.name())) title=(promise) { (trouble) }
                 }
                 button type="button" data-post="/demo/kill" title="Everybody loses one." { "kill a replica" }
             }
         }
-        (body())
+        (body(form))
         p.command { a href=(WORKLOAD) { "trimtab's view of this workload" } " · " a href="/api/v1/demo" { "JSON" } }
     };
     page::whole(&board.shown, "demo", "Demo", "/events/demo", &content)
 }
 
 /// What the page and the report have in common.
-fn body() -> Markup {
+fn body(form: Form) -> Markup {
+    let (missed, hours, spans) = match form {
+        Form::Simulated => (
+            "Missed half-minutes",
+            "Replica-hours",
+            [("30 m", 1_800), ("2 h", 7_200), ("6 h", 21_600), ("24 h", 86_400)].as_slice(),
+        ),
+        Form::Real => {
+            ("Missed windows of 10 s", "Replica-minutes", [("1 m", 60), ("2 m", 120), ("5 m", 300)].as_slice())
+        }
+    };
     html! {
         div.scroll {
             table.score {
-                thead { tr { th {} th.number scope="col" { "Missed half-minutes" } th.number scope="col" { "Replica-hours" } th.number scope="col" { "Changes" } th.number scope="col" { "Replicas +/−" } } }
+                thead { tr { th {} th.number scope="col" { (missed) } th.number scope="col" { (hours) } th.number scope="col" { "Changes" } th.number scope="col" { "Replicas +/−" } } }
                 tbody {
-                    @for name in super::fleet::CONTESTANTS {
+                    @for name in CONTESTANTS {
                         tr data-who=(name) {
                             th scope="row" { (name) }
                             td.number data-value="missed_windows" {} td.number data-value="replica_hours" {} td.number data-value="changes" {} td.number data-value="churn" {}
@@ -226,14 +311,14 @@ fn body() -> Markup {
         div.columns {
             section.charts aria-label="Course" {
                 div.spans role="group" aria-label="Span" {
-                    @for (name, seconds) in [("30 m", 1_800), ("2 h", 7_200), ("6 h", 21_600), ("24 h", 86_400)] {
+                    @for (name, seconds) in spans {
                         button type="button" data-span=(seconds) { (name) }
                     }
                 }
                 (page::chart("demand", "Demand, and what ready replicas serve, requests/s"))
                 (page::chart("replicas", "Replicas ready"))
                 (page::chart("latency", "p99, ms (cut at 2 s)"))
-                (page::chart("missed", "Missed half-minutes"))
+                (page::chart("missed", missed))
             }
             section.side aria-label="What happens" {
                 section.box { h2 { "As it happens" } ol.decisions id="changes" {} }
@@ -243,8 +328,12 @@ fn body() -> Markup {
 }
 
 /// The whole demo as one file that asks nobody for anything.
-pub(crate) fn report(stage: &Stage, summary: &Summary) -> String {
-    let course = Course::of(stage, 0.0, (0, 0));
+pub(crate) fn report(scene: &Scene<'_>, summary: &Summary) -> String {
+    let course = Course::of(scene, 0.0, (0, 0));
+    let (heading, zone, span) = match scene.form {
+        Form::Simulated => ("A simulated day: trimtab, HPA and KEDA on the same requests", Some("UTC"), None),
+        Form::Real => ("Real requests to three fleets: trimtab, HPA and KEDA", None, Some("300")),
+    };
     // `<` cannot end a script inside JSON when it is written like this.
     let data = serde_json::to_string(&course).unwrap_or_default().replace('<', "\\u003c");
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
@@ -256,16 +345,16 @@ pub(crate) fn report(stage: &Stage, summary: &Summary) -> String {
                 meta http-equiv="Content-Security-Policy" content=(policy);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { "trimtab demo, seed " (stage.seed) }
+                title { "trimtab demo, seed " (scene.seed) }
                 style { (PreEscaped(page::STYLES[0])) (PreEscaped(page::STYLES[1])) }
             }
-            body data-page="demo" data-live="" data-zone="UTC" {
-                header.top { span.brand { "trimtab demo" } p.live id="live" { "seed " (stage.seed) } button.plain id="theme" type="button" hidden { "Dark" } }
+            body data-page="demo" data-live="" data-zone=[zone] data-span=[span] {
+                header.top { span.brand { "trimtab demo" } p.live id="live" { "seed " (scene.seed) } button.plain id="theme" type="button" hidden { "Dark" } }
                 main id="main" {
-                    h1 { "A simulated day: trimtab, HPA and KEDA on the same requests" }
+                    h1 { (heading) }
                     pre.small { (summary.text()) }
                     div.clock id="clock" {}
-                    (body())
+                    (body(scene.form))
                 }
                 script type="application/json" id="data" { (PreEscaped(data)) }
                 script { (PreEscaped(page::SCRIPTS[0])) }
@@ -289,7 +378,8 @@ mod tests {
     fn played(directory: &std::path::Path, local: bool) -> (Demo, Router) {
         let (mut demo, shown) = Demo::new(1, Seconds::whole(300), &directory.join("journal.db")).unwrap();
         while demo.step() {}
-        let board = Board { fleet: demo.fleet.clone(), speed: Arc::default(), shown, local };
+        let played = Played::Simulated { fleet: demo.fleet.clone(), speed: Arc::default() };
+        let board = Board { played, shown, local };
         (demo, app(board))
     }
 

@@ -1,11 +1,9 @@
 //! What came of a demo: the figures of each contestant, and the moments that tell them apart.
 
-use super::clock;
-use super::day::BEGINS;
-use super::fleet::{CONTESTANTS, Stage, WINDOW};
+use super::scene::{Burden, CONTESTANTS, Form, Scene};
 use serde::Serialize;
 use std::fmt::Write;
-use trimtab_core::unit::{Seconds, Timestamp};
+use trimtab_core::unit::Timestamp;
 
 /// Moments that are told.
 const MOMENTS: usize = 3;
@@ -14,19 +12,24 @@ const MOMENTS: usize = 3;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Summary {
     schema: &'static str,
+    form: Form,
     seed: u64,
-    /// Hours of the day that were played.
+    /// Hours that were played: of the simulated day, or real ones.
     hours: f64,
+    /// Seconds that a window of the objective lasts.
+    window_s: f64,
     requests: u64,
     pub(crate) contestants: Vec<Contestant>,
     moments: Vec<Telling>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burden: Option<Burden>,
 }
 
 /// One contestant.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Contestant {
     name: &'static str,
-    /// Half-minutes in which more than 1 % of the requests took longer than 200 ms, and all.
+    /// Windows in which more than 1 % of the requests took longer than 200 ms, and all.
     missed_windows: usize,
     windows: usize,
     replica_hours: f64,
@@ -39,10 +42,12 @@ pub(crate) struct Contestant {
 #[derive(Clone, Debug, Serialize)]
 struct Telling {
     at: Timestamp,
+    /// The same for people.
+    clock: String,
     what: String,
 }
 
-/// Consecutive half-minutes that somebody missed, a kept one between two missed ones counted in.
+/// Consecutive windows that somebody missed, a kept one between two missed ones counted in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Run {
     from: usize,
@@ -51,89 +56,106 @@ struct Run {
 }
 
 impl Summary {
-    pub(crate) fn of(stage: &Stage) -> Self {
-        let missed = missed(stage);
-        let windows = stage.moments.len();
+    pub(crate) fn of(scene: &Scene<'_>) -> Self {
+        let missed = scene.missed();
         let contestants =
-            CONTESTANTS.iter().zip(&stage.plants).zip(&missed).map(|((name, plant), missed)| Contestant {
+            CONTESTANTS.iter().zip(&scene.ledgers).zip(&missed).map(|((name, ledger), missed)| Contestant {
                 name,
                 missed_windows: missed.iter().filter(|missed| **missed).count(),
-                windows,
-                replica_hours: plant.hours,
-                changes: plant.changes,
-                churn: plant.churn,
+                windows: missed.len(),
+                replica_hours: ledger.hours,
+                changes: ledger.changes,
+                churn: ledger.churn,
             });
-        let [ours, ..] = &stage.plants;
+        let [ours, ..] = &scene.ledgers;
         Self {
             schema: "trimtab.dev/demo/v1",
-            seed: stage.seed,
-            hours: stage.at.since(BEGINS).get() / 3600.0,
-            requests: ours.windows().map(|(requests, _)| requests).sum(),
+            form: scene.form,
+            seed: scene.seed,
+            hours: scene.at.since(scene.begins).get() / 3600.0,
+            window_s: scene.window.get(),
+            requests: ours.windows.iter().map(|(requests, _)| requests).sum(),
             contestants: contestants.collect(),
-            moments: telling(stage, &missed),
+            moments: telling(scene, &missed),
+            burden: scene.burden,
         }
     }
 
     /// For a terminal.
     pub(crate) fn text(&self) -> String {
+        // Minutes of replicas where all of it takes five.
+        let (windows, replicas, unit) = match self.form {
+            Form::Simulated => ("MISSED HALF-MINUTES".to_owned(), "REPLICA-HOURS", 1.0),
+            Form::Real => (format!("MISSED WINDOWS OF {:.0} s", self.window_s), "REPLICA-MINUTES", 60.0),
+        };
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
-        table.set_header([
-            String::new(),
-            "MISSED HALF-MINUTES".into(),
-            "REPLICA-HOURS".into(),
-            "CHANGES".into(),
-            "REPLICAS +/-".into(),
-        ]);
+        table.set_header([String::new(), windows, replicas.into(), "CHANGES".into(), "REPLICAS +/-".into()]);
         for one in &self.contestants {
             let share = 100.0 * one.missed_windows as f64 / one.windows.max(1) as f64;
             table.add_row([
                 one.name.to_owned(),
                 format!("{} of {} ({share:.2} %)", one.missed_windows, one.windows),
-                format!("{:.1}", one.replica_hours),
+                format!("{:.1}", unit * one.replica_hours),
                 one.changes.to_string(),
                 one.churn.to_string(),
             ]);
         }
-        let mut text = format!(
-            "\n{:.1} simulated hours, seed {}, {} requests, the same for all; objective: p99 below 200 ms\n",
-            self.hours, self.seed, self.requests
-        );
-        // Writing to a String cannot fail.
-        let _ =
-            writeln!(text, "HPA: CPU at 70 %. KEDA: 35 requests/s a replica. Both as Kubernetes 1.36 computes them.\n");
+        let mut text = self.heading();
         for line in table.lines() {
+            // Writing to a String cannot fail.
             let _ = writeln!(text, "{}", line.trim_end());
         }
         if !self.moments.is_empty() {
             let _ = writeln!(text, "\nMost telling:");
         }
         for moment in &self.moments {
-            let _ = writeln!(text, "  {}  {}", clock(moment.at), moment.what);
+            let _ = writeln!(text, "  {}  {}", moment.clock, moment.what);
         }
         text
     }
+
+    fn heading(&self) -> String {
+        let (seed, requests) = (self.seed, self.requests);
+        let rivals = "HPA: CPU at 70 %. KEDA: 35 requests/s a replica. Both as Kubernetes 1.36 computes them";
+        match self.form {
+            Form::Simulated => format!(
+                "\n{:.1} simulated hours, seed {seed}, {requests} requests, the same for all; objective: p99 below 200 ms\n{rivals}.\n\n",
+                self.hours
+            ),
+            Form::Real => format!(
+                "\n{:.1} minutes, seed {seed}, {requests} real requests to each, at the same moments; objective: p99 below 200 ms\n\
+                 {rivals}, with a tenth of its waiting times.\n{}\n",
+                60.0 * self.hours,
+                self.burden.map(burden).unwrap_or_default()
+            ),
+        }
+    }
 }
 
-/// Whether each contestant missed each half-minute.
-pub(crate) fn missed(stage: &Stage) -> [Vec<bool>; 3] {
-    let windows = stage.moments.len();
-    stage.plants.each_ref().map(|plant| {
-        let mut missed: Vec<bool> = plant.windows().map(|(_, missed)| missed).take(windows).collect();
-        missed.resize(windows, false);
-        missed
-    })
+fn burden(burden: Burden) -> String {
+    let cores = burden.cores.map_or_else(String::new, |cores| format!("; {cores:.1} of {} cores in use", burden.of));
+    let verdict = if burden.is_too_much() {
+        "This machine was too slow for it: latencies are not the fleets' alone. Try --simulated, a release build, or a quieter machine.\n"
+    } else {
+        ""
+    };
+    format!(
+        "Sent at most {:.0} ms late, 99 of 100 within {:.0} ms{cores}.\n{verdict}",
+        1000.0 * burden.late_most,
+        1000.0 * burden.late_p99
+    )
 }
 
 /// The longest runs of misses, one of trimtab's own first where there is one, and what it did without sight.
-fn telling(stage: &Stage, missed: &[Vec<bool>; 3]) -> Vec<Telling> {
+fn telling(scene: &Scene<'_>, missed: &[Vec<bool>; 3]) -> Vec<Telling> {
     let mut runs = runs(missed);
     let weight = |run: &Run| run.missed.iter().max().copied().unwrap_or_default();
     runs.sort_by_key(|run| (std::cmp::Reverse(weight(run)), run.from));
     let ours = runs.iter().position(|run| run.missed.first().is_some_and(|missed| *missed > 0));
     let mut chosen: Vec<Run> = ours.map(|place| runs.remove(place)).into_iter().collect();
     chosen.extend(runs);
-    let mut told: Vec<Telling> = chosen.iter().take(MOMENTS).map(|run| tell(stage, run)).collect();
+    let mut told: Vec<Telling> = chosen.iter().take(MOMENTS).map(|run| tell(scene, run)).collect();
     told.sort_by_key(|telling| telling.at);
     told
 }
@@ -158,20 +180,16 @@ fn runs(missed: &[Vec<bool>; 3]) -> Vec<Run> {
     runs
 }
 
-fn tell(stage: &Stage, run: &Run) -> Telling {
-    let start = |window: usize| {
-        let since = WINDOW.get() * window as f64;
-        BEGINS.after(Seconds::new(since).unwrap_or_default())
-    };
+fn tell(scene: &Scene<'_>, run: &Run) -> Telling {
+    let start = |window: usize| scene.begins.after(scene.window_starts(window));
     let (from, until) = (start(run.from), start(run.until + 1));
-    let cause = stage.day.spans.iter().rev().find(|span| {
-        // What it leaves behind lasts a little longer than it does.
-        span.from <= until && from < span.until.after(Seconds::whole(300))
-    });
+    // What a trouble leaves behind lasts a little longer than it does: as long as ten windows.
+    let after = scene.window_starts(10);
+    let cause = scene.spans.iter().rev().find(|span| span.from <= until && from < span.until.after(after));
     let cause = cause.map_or_else(|| "no disturbance".to_owned(), |span| span.what.to_string());
     let sizes = |who: usize| {
         let at = |window: usize| {
-            stage.moments.get(window).and_then(|moment| moment.sides.get(who)).map_or(0, |side| side.ready)
+            scene.moment_of(window).and_then(|moment| moment.sides.get(who)).map_or(0, |side| side.ready)
         };
         let most = (run.from..=run.until).map(at).max().unwrap_or_default();
         format!("{} to {most} ready", at(run.from))
@@ -182,5 +200,9 @@ fn tell(stage: &Stage, run: &Run) -> Telling {
         .enumerate()
         .map(|(who, (name, missed))| format!("{name} missed {missed} ({})", sizes(who)))
         .collect();
-    Telling { at: from, what: format!("{cause}, until {}: {}", clock(until), each.join(", ")) }
+    Telling {
+        at: from,
+        clock: scene.clock(from),
+        what: format!("{cause}, until {}: {}", scene.clock(until), each.join(", ")),
+    }
 }

@@ -4,6 +4,7 @@ use super::Shown;
 use super::rows::{Asked, Row, Rows};
 use crate::explain::{self, UNKNOWN, or_unknown, per_second, plural};
 use crate::report::{Report, Sight, Sights, Workload, Writes};
+use crate::serve::Stage;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use trimtab_core::snapshot::{Coverage, Reading};
 use trimtab_core::unit::Timestamp;
@@ -26,12 +27,12 @@ pub(crate) fn page(shown: &Shown, kind: &str, title: &str, live: &str, content: 
                 script src="/assets/uplot.js" defer {}
                 script src="/assets/page.js" defer {}
             }
-            body data-page=(kind) data-live=(live) data-zone=[shown.demo.then_some("UTC")] {
+            body data-page=(kind) data-live=(live) data-zone=[(shown.stage == Stage::Simulated).then_some("UTC")] data-span=[(shown.stage == Stage::Loopback).then_some("300")] {
                 a.skip href="#main" { "Skip to content" }
                 header.top {
                     a.brand href="/" { "trimtab" }
                     nav aria-label="Pages" {
-                        @if shown.demo { a href="/demo" aria-current=[current("demo")] { "Demo" } }
+                        @if shown.stage != Stage::Cluster { a href="/demo" aria-current=[current("demo")] { "Demo" } }
                         a href="/" aria-current=[current("overview")] { "Workloads" }
                         a href="/agents" aria-current=[current("agents")] { "Agents" }
                     }
@@ -238,14 +239,14 @@ pub(crate) fn workload(shown: &Shown, workload: &Workload, past: Option<Timestam
                 (command(&format!("trimtab explain {}", workload.workload), &format!("/api/v1/workloads/{}", workload.workload)))
             }
         }
-        @if shown.demo { p.note { "Simulated: no cluster is touched." } }
+        @match shown.stage { Stage::Cluster => {}, Stage::Loopback => p.note { "A demo on this machine: no cluster is touched." }, Stage::Simulated => p.note { "Simulated: no cluster is touched." } }
     }
 }
 
 fn spans() -> Markup {
     html! {
         div.spans role="group" aria-label="Span" {
-            @for (name, seconds) in [("15 m", 900), ("1 h", 3_600), ("2 h", 7_200), ("6 h", 21_600), ("24 h", 86_400)] {
+            @for (name, seconds) in [("5 m", 300), ("15 m", 900), ("1 h", 3_600), ("2 h", 7_200), ("6 h", 21_600), ("24 h", 86_400)] {
                 button type="button" data-span=(seconds) { (name) }
             }
             label { input type="checkbox" id="then"; " as forecast then" }

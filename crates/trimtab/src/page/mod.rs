@@ -8,7 +8,7 @@
 mod html;
 pub(crate) mod rows;
 mod series;
-mod what_if;
+pub(crate) mod what_if;
 
 pub(crate) use html::chart;
 
@@ -235,9 +235,8 @@ async fn explanation(State(shown): State<Shown>, name: Name, Query(when): Query<
 
 async fn answer(State(shown): State<Shown>, name: Name, Query(asked): Query<what_if::Asked>) -> Response {
     let Ok(target) = target(name) else { return (StatusCode::BAD_REQUEST, "no such workload\n").into_response() };
-    let until = asked.until.map_or(shown.report.borrow().at, Timestamp);
-    let from = asked.from.map_or(before(until, what_if::LONGEST), Timestamp);
-    json(look(&shown, move |journal| what_if::answer(journal, &target.to_string(), asked, from..=until)).await)
+    let span = asked.span(shown.report.borrow().at);
+    json(look(&shown, move |journal| what_if::answer(journal, &target.to_string(), asked, span)).await)
 }
 
 // === what changes ===

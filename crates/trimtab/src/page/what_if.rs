@@ -1,9 +1,11 @@
-//! What if: the recorded demand of a workload once more, on a simulated service, with another policy.
+//! What if: the recorded demand of a workload once more, on a simulated service, with another policy; asked by the sliders of a page and by
+//! `trimtab explain --what-if`.
 //!
 //! Both the policy as it is and the one that is asked about are played by [`trimtab_sim`] on the very same requests, so that the difference
 //! between them is the policy's alone; what was measured stands beside it, because a simulated service is not the real one: one queue before
 //! all replicas, exponential needs, a replica serves what was believed of it.
 
+use crate::explain::number;
 use crate::words::chain;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -23,7 +25,7 @@ pub(crate) const LONGEST: Seconds = Seconds::whole(21_600);
 const HALF_MINUTE: Seconds = Seconds::whole(30);
 
 /// What is asked; what is left out is as recorded.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Asked {
     pub(crate) min: Option<u32>,
     pub(crate) max: Option<u32>,
@@ -37,9 +39,9 @@ pub(crate) struct Asked {
 }
 
 /// What comes of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Answer {
-    schema: &'static str,
+    schema: String,
     /// Hours of recorded demand that were played.
     pub(crate) hours: f64,
     pub(crate) recorded: Setting,
@@ -51,7 +53,7 @@ pub(crate) struct Answer {
 }
 
 /// A policy, as far as it can be asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Setting {
     pub(crate) min: u32,
     pub(crate) max: u32,
@@ -60,7 +62,7 @@ pub(crate) struct Setting {
 }
 
 /// What came of a simulated run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) windows: u64,
     pub(crate) missed: u64,
@@ -80,6 +82,74 @@ impl Outcome {
             most: score.rows.iter().map(|row| row.replicas).max().unwrap_or_default(),
         }
     }
+}
+
+impl Asked {
+    /// The same, as an address has it.
+    pub(crate) fn query(&self) -> String {
+        let part = |name: &str, value: Option<i64>| value.map(|value| format!("{name}={value}"));
+        let parts = [
+            part("min", self.min.map(i64::from)),
+            part("max", self.max.map(i64::from)),
+            part("slo_ms", self.slo_ms.map(i64::from)),
+            part("startup_s", self.startup_s.map(i64::from)),
+            part("from", self.from),
+            part("until", self.until),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("&")
+    }
+
+    /// The span that is played, where the last record, or now, is `until`.
+    pub(crate) fn span(&self, until: Timestamp) -> RangeInclusive<Timestamp> {
+        let until = self.until.map_or(until, Timestamp);
+        self.from.map_or_else(|| super::before(until, LONGEST), Timestamp)..=until
+    }
+}
+
+impl Answer {
+    /// For a terminal: what changes, and what comes of it.
+    pub(crate) fn text(&self, workload: &str) -> String {
+        let Self { recorded, asked, as_is, then, .. } = self;
+        let changed = [
+            (recorded.min != asked.min).then(|| format!("min {} (is {})", asked.min, recorded.min)),
+            (recorded.max != asked.max).then(|| format!("max {} (is {})", asked.max, recorded.max)),
+            differs(recorded.slo_ms, asked.slo_ms)
+                .then(|| format!("p99 below {:.0} ms (is {:.0} ms)", asked.slo_ms, recorded.slo_ms)),
+            differs(recorded.startup_s, asked.startup_s)
+                .then(|| format!("start-up {:.0} s (is {:.0} s)", asked.startup_s, recorded.startup_s)),
+        ];
+        let changed: Vec<String> = changed.into_iter().flatten().collect();
+        let changed = if changed.is_empty() { "nothing were different".to_owned() } else { changed.join(", ") };
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_header(["", "AS IT IS", "THEN", "DIFFERENCE"]);
+        let rows: [(&str, f64, f64); 4] = [
+            ("missed half-minutes", as_is.missed as f64, then.missed as f64),
+            ("replica-hours", as_is.replica_hours, then.replica_hours),
+            ("replicas added and removed", as_is.churn as f64, then.churn as f64),
+            ("most replicas", f64::from(as_is.most), f64::from(then.most)),
+        ];
+        for (name, is, then) in rows {
+            let difference = match then - is {
+                more if more.abs() < 1e-9 => "none".to_owned(),
+                more if more > 0.0 => format!("+{}", number(more)),
+                more => format!("-{}", number(-more)),
+            };
+            table.add_row([name.to_owned(), number(is), number(then), difference]);
+        }
+        let table: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+        let table = table.join("\n");
+        format!(
+            "{workload}: what if {changed}?\nThe recorded demand once more, simulated: {} h, {} half-minutes, the same requests for both\n\n{table}\n\n\
+             A simulated service is not the real one: one queue before all replicas, each serving what was believed of it. Nothing was written.\n",
+            number(self.hours),
+            then.windows
+        )
+    }
+}
+
+fn differs(one: f64, other: f64) -> bool {
+    (one - other).abs() > 1e-6
 }
 
 /// What was recorded, as far as it is played again.
@@ -118,7 +188,7 @@ pub(crate) fn answer(
     let latency = asked.slo_ms.map_or(target, Seconds::milliseconds);
     let startup = asked.startup_s.map_or(recorded.startup, Seconds::whole);
     Ok(Answer {
-        schema: "trimtab.dev/what-if/v1",
+        schema: "trimtab.dev/what-if/v1".into(),
         hours: recorded.demand.rates.len() as f64 / 120.0,
         recorded: of(bounds, target, recorded.startup),
         asked: of(then, latency, startup),
@@ -192,6 +262,31 @@ fn play(recorded: &Recorded, bounds: Bounds, latency: Seconds, startup: Seconds)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_says_what_was_asked_and_what_differs() {
+        let recorded = Setting { min: 2, max: 40, slo_ms: 200.0, startup_s: 30.0 };
+        let as_is = Outcome { windows: 720, missed: 3, replica_hours: 41.25, churn: 90, most: 12 };
+        let answer = Answer {
+            schema: String::new(),
+            hours: 6.0,
+            recorded,
+            asked: Setting { slo_ms: 150.0, ..recorded },
+            as_is,
+            then: Outcome { missed: 1, replica_hours: 44.0, ..as_is },
+        };
+        let text = answer.text("shop/deployment/checkout");
+        assert!(text.starts_with("shop/deployment/checkout: what if p99 below 150 ms (is 200 ms)?\n"), "{text}");
+        for row in
+            ["missed half-minutes         3         1     -2", "most replicas               12        12    none"]
+        {
+            assert!(text.contains(row), "{row} in:\n{text}");
+        }
+        let asked = Asked { slo_ms: Some(150), until: Some(7), ..Asked::default() };
+        assert_eq!(asked.query(), "slo_ms=150&until=7");
+        let hours = asked.span(Timestamp(99));
+        assert_eq!((hours.end().since(*hours.start()), *hours.end()), (LONGEST, Timestamp(7)));
+    }
 
     #[test]
     fn a_gap_is_filled_with_what_was_before() {

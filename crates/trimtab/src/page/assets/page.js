@@ -217,7 +217,7 @@
   // === a workload ===
   const workload = () => {
     const name = $("#what-if")?.dataset.workload ?? decodeURIComponent(location.pathname.slice(3));
-    let seconds = Number(address.searchParams.get("span")) || 7200, course = null, asked = 0;
+    let seconds = Number(address.searchParams.get("span")) || Number(body.dataset.span) || 7200, course = null, asked = 0;
     const at = () => Number(address.searchParams.get("t")) || null;
     const column = (of) => course.points.map(of);
     const draw = () => {
@@ -393,7 +393,7 @@
   // === the demo ===
   const demo = () => {
     const who = ["trimtab", "HPA", "KEDA"], ink = ["blue", "ochre", "limit"], dash = [undefined, undefined, [5, 4]];
-    let seconds = Number(address.searchParams.get("span")) || 7200, course = null;
+    let seconds = Number(address.searchParams.get("span")) || Number(body.dataset.span) || 7200, course = null;
     const draw = () => {
       if (!course) return;
       const from = course.at / 1000 - seconds;
@@ -408,8 +408,8 @@
         series: [line("demand", "ink", { width: 2 }), ...lines().map((one) => stepped({ ...one, label: `${one.label} serves` }))] });
       make("replicas", { data: [x, ...ready, wanted[0]], height: 170, range, before, format: (value) => value.toFixed(0),
         series: [...lines().map(stepped), stepped(line("trimtab wants", "blue", { width: 1, dash: [2, 3] }))] });
-      // By the end of its half-minute.
-      const late = (place) => new Set(course.missed[place].map((window) => course.begins / 1000 + 30 * (window + 1)));
+      // By the end of its window.
+      const late = (place) => new Set(course.missed[place].map((window) => course.begins / 1000 + course.window * (window + 1)));
       const p99 = side((one) => known(one.p99) ? Math.min(1000 * one.p99, 2000) : null);
       make("latency", { data: [x, ...p99, moments.map(() => 200)], height: 190, range, before, series: [...lines({ width: 1.5 }), line("target", "limit", { width: 1, dash: [4, 4] })] });
       make("missed", { data: [x, ...who.map((_, place) => { const set = late(place); return x.map((at) => set.has(at) ? 3 - place : null); })], height: 110, range, before,
@@ -422,16 +422,19 @@
       const last = moments[moments.length - 1];
       if (!last) return;
       says("demand", `${number(last.rate)}/s arrive; ready: ${who.map((name, place) => `${name} ${last.sides[place].ready}`).join(", ")}`);
-      says("replicas", `replica-hours: ${who.map((name, place) => `${name} ${number(last.sides[place].hours)}`).join(", ")}`);
+      says("replicas", `replica-${hours()}: ${who.map((name, place) => `${name} ${number(cost(last.sides[place].hours))}`).join(", ")}`);
       says("latency", who.map((name, place) => `${name} ${span(last.sides[place].p99)}`).join(", "));
       says("missed", `so far: ${who.map((name, place) => `${name} ${course.missed[place].length}`).join(", ")}`);
     };
+    // Where all of it takes five minutes, replicas are paid for by the minute, and time is what has passed.
+    const real = () => course.form === "real", hours = () => real() ? "minutes" : "hours", cost = (of) => real() ? 60 * of : of;
+    const passed = (at) => { const gone = Math.max(0, Math.floor((at - course.begins) / 1000)); return `${Math.floor(gone / 60)}:${String(gone % 60).padStart(2, "0")}`; };
     const list = $("#changes");
     const tell = (events) => {
       for (const event of events) {
         const item = document.createElement("li"), when = document.createElement("span"), name = document.createElement("span");
         item.dataset.who = event.who;
-        when.className = "when"; when.textContent = clock(event.at);
+        when.className = "when"; when.textContent = real() ? passed(event.at) : clock(event.at);
         name.className = "who"; name.textContent = event.who;
         item.append(when, name, event.who === "trimtab" && !kept ? Object.assign(document.createElement("a"), { href: `/w/shop/deployment/checkout?t=${event.at}`, textContent: event.what }) : event.what);
         list.prepend(item);
@@ -454,11 +457,11 @@
       show(); draw();
     };
     const show = () => {
-      $("#clock").textContent = clock(course.at);
+      $("#clock").textContent = real() ? `${passed(course.at)} of ${passed(course.begins + 1000 * course.lasts)}` : clock(course.at);
       all(".score tbody tr").forEach((row, place) => {
         const one = course.contestants[place];
         for (const cell of all("[data-value]", row)) {
-          const value = one[cell.dataset.value];
+          const value = cell.dataset.value === "replica_hours" ? cost(one.replica_hours) : one[cell.dataset.value];
           cell.textContent = cell.dataset.value === "missed_windows" ? `${value} of ${one.windows}` : number(value);
         }
       });
@@ -478,7 +481,7 @@
         const after = course.moments.length ? course.moments[course.moments.length - 1].at : 0;
         course.moments.push(...news.moments.filter((moment) => moment.at > after));
         // What was not heard is asked for.
-        if (news.moments.length && after && news.moments[0].at > after + 30000) { load(); return; }
+        if (news.moments.length && after && news.moments[0].at > after + 1000 * course.step) { load(); return; }
         tell(news.happened.slice(Math.max(0, course.told - news.first)));
         Object.assign(course, { at: news.at, spans: news.spans, missed: news.missed, contestants: news.contestants, speed: news.speed, told: news.first + news.happened.length });
         show();
