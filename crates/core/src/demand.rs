@@ -94,7 +94,7 @@ pub(crate) fn assess(
     } else {
         memory.fall_since = None;
     }
-    memory.last = rate;
+    memory.last = rate.brief();
     Demand::Known { rate, age: sample.age, complete: sample.coverage.is_complete() }
 }
 
