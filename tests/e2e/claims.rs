@@ -6,7 +6,7 @@
 use crate::cluster::{Audited, Cluster, until};
 use crate::install::{Install, OWN, cli};
 use crate::world::{World, policy_map};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -24,14 +24,43 @@ const NUMBER: usize = 12;
 /// So many of them, the last ones, have an autoscaler, which is claimed instead of the workload and gets a floor.
 const FLOORS: usize = 4;
 /// The promise.
-const LONGEST_GAP: Duration = Duration::from_secs(95);
+pub(crate) const LONGEST_GAP: Duration = Duration::from_secs(95);
 
 fn workload(number: usize) -> String {
     format!("w{number}")
 }
 
-/// Deployments of no pods that can run, so that many cost nothing; each is decided by a query that moves.
-async fn deploy(world: &World, number: usize) {
+/// What workloads are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// No pod of theirs can run, so that many cost nothing. The bounds alone move a size: there is something to write whenever it is changed.
+    Still,
+    /// Simulated pods, and a demand that steps up and down every minute.
+    Swings,
+}
+
+impl Kind {
+    fn pods(self) -> serde_json::Value {
+        match self {
+            Self::Still => json!({"nodeSelector": {"example.com/nowhere": "true"}}),
+            Self::Swings => json!({
+                "nodeSelector": {"type": "kwok"}, "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}]
+            }),
+        }
+    }
+
+    fn decided(self) -> &'static str {
+        match self {
+            Self::Still => "replicas: {min: 5, max: 8}\n  demand: {query: 'vector(1)', counted_at: proxy}",
+            Self::Swings => {
+                "replicas: {min: 2, max: 8}\n  stabilization: 15s\n  demand: {query: 'vector(80) + 160 * (vector(time()) % 120 > bool 60)', counted_at: proxy}"
+            }
+        }
+    }
+}
+
+/// Deployments, the last of them with an autoscaler, and the policy for all.
+pub(crate) async fn deploy(world: &World, number: usize, kind: Kind) {
     let mut policy = String::from("workloads:\n");
     for (position, name) in (0..number).map(workload).enumerate() {
         let mode = if position + FLOORS >= number { "floor" } else { "own" };
@@ -43,7 +72,7 @@ async fn deploy(world: &World, number: usize) {
             world.apply(&autoscaler.to_string()).await;
         }
         let labels = if mode == "own" { json!({"trimtab.dev/mode": mode}) } else { json!({}) };
-        let object = json!({
+        let mut object = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": name, "labels": labels},
             "spec": {
@@ -51,18 +80,19 @@ async fn deploy(world: &World, number: usize) {
                 "template": {
                     "metadata": {"labels": {"app": name}},
                     "spec": {
-                        "automountServiceAccountToken": false, "nodeSelector": {"example.com/nowhere": "true"},
+                        "automountServiceAccountToken": false,
                         "containers": [{"name": "web", "image": "trimtab.dev/reference:dev"}]
                     }
                 }
             }
         });
+        let pods = object.pointer_mut("/spec/template/spec").and_then(|spec| spec.as_object_mut());
+        pods.expect("a template").extend(kind.pods().as_object().cloned().expect("an object"));
         world.apply(&object.to_string()).await;
-        let namespace = world.namespace();
-        // The bounds alone move it: there is something to write whenever they change.
+        let (namespace, decided) = (world.namespace(), kind.decided());
         write!(
             policy,
-            "- target: {namespace}/deployment/{name}\n  replicas: {{min: 5, max: 8}}\n  demand: {{query: 'vector(1)', counted_at: proxy}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: {mode}\n"
+            "- target: {namespace}/deployment/{name}\n  {decided}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: {mode}\n"
         )
         .expect("a string takes it");
     }
@@ -70,7 +100,7 @@ async fn deploy(world: &World, number: usize) {
 }
 
 /// Who claims each workload, itself or its autoscaler: the agent, and its number.
-async fn claims(client: &Client, namespace: &str) -> Claims {
+pub(crate) async fn claims(client: &Client, namespace: &str) -> Claims {
     let workloads: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), namespace);
     let all = ListParams::default();
@@ -94,7 +124,7 @@ fn agent_of(pod: &Pod) -> String {
     pod.uid().unwrap_or_default().replace('-', "").chars().take(12).collect()
 }
 
-async fn pods(client: &Client) -> BTreeMap<String, Pod> {
+pub(crate) async fn pods(client: &Client) -> BTreeMap<String, Pod> {
     let api: Api<Pod> = Api::namespaced(client.clone(), "trimtab");
     let listed = api.list(&ListParams::default().labels("app.kubernetes.io/name=trimtab")).await;
     let there = listed.map(|list| list.items).unwrap_or_default();
@@ -102,31 +132,40 @@ async fn pods(client: &Client) -> BTreeMap<String, Pod> {
 }
 
 /// The process of an agent's pod: the nodes are namespaces of this machine.
-fn process(pod: &Pod) -> Option<String> {
-    let uid = format!("POD_UID={}", pod.uid()?);
+pub(crate) fn process(pod: &Pod) -> Option<String> {
+    process_with(&format!("POD_UID={}", pod.uid()?))
+}
+
+/// A node's kubelet.
+pub(crate) fn kubelet(node: &str) -> Option<String> {
+    process_with(&format!("TRIMTAB_TESTBED_COMPONENT=kubelet-{node}"))
+}
+
+/// A process of this testbed with this in its environment.
+fn process_with(variable: &str) -> Option<String> {
     let numbers = std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut agents = numbers.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     agents.find(|number| {
         let environment = std::fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == uid.as_bytes())
+        environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
     })
 }
 
-fn signal(pod: &Pod, signal: &str) {
+pub(crate) fn signal(pod: &Pod, signal: &str) {
     let process = process(pod).expect("the agent runs on this machine");
     assert!(Command::new("kill").args([signal, &process]).status().is_ok_and(|status| status.success()));
 }
 
 /// What the audit log shows of the claims and writes of a namespace.
 #[derive(Debug, Default)]
-struct Figures {
-    claims: u32,
-    writes: u32,
-    refused: u32,
+pub(crate) struct Figures {
+    pub(crate) claims: u32,
+    pub(crate) writes: u32,
+    pub(crate) refused: u32,
 }
 
 /// Goes through the log in its order, and holds every write to the last claim before it.
-fn check(audited: &[Audited], namespace: &str) -> Figures {
+pub(crate) fn check(audited: &[Audited], namespace: &str) -> Figures {
     let mut figures = Figures::default();
     let mut last: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     let mut patches: Vec<&Audited> = audited
@@ -155,11 +194,11 @@ fn check(audited: &[Audited], namespace: &str) -> Figures {
     figures
 }
 
-type Claims = BTreeMap<String, (String, u64)>;
+pub(crate) type Claims = BTreeMap<String, (String, u64)>;
 
 /// Waits until everything is claimed by agents that are there, and nothing any more as it was `before` by the agent that is gone or stands
 /// still: its own pod may be back, as another process. How long that took from `since`.
-async fn settled(world: &World, number: usize, gone: Option<(&str, &Claims)>, since: Instant) -> Duration {
+pub(crate) async fn settled(world: &World, number: usize, gone: Option<(&str, &Claims)>, since: Instant) -> Duration {
     let client = &world.cluster.client;
     until("every workload is claimed by an agent that is there", LONGEST_GAP.as_secs() + 10, async || {
         let there = pods(client).await;
@@ -219,6 +258,17 @@ where
     }
 }
 
+/// Waits until every node has an agent that is ready; how many those are.
+pub(crate) async fn agents_are_ready(cluster: &Cluster) -> i32 {
+    until("an agent is ready on every node", 90, async || {
+        let agents: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), "trimtab");
+        let status = agents.get("trimtab").await.ok()?.status?;
+        (status.desired_number_scheduled > 0 && status.number_ready == status.desired_number_scheduled)
+            .then_some(status.number_ready)
+    })
+    .await
+}
+
 async fn written(world: &World, number: usize) {
     let api: Api<Deployment> = Api::namespaced(world.cluster.client.clone(), world.namespace());
     until("every workload has the size that its policy asks for", 60, async || {
@@ -238,15 +288,9 @@ async fn agents_share_the_workloads_and_no_two_ever_both_write() {
     let world = World::empty(&cluster, "e2e-claims").await;
     let mark = cluster.audit_mark();
     let _install = Install::apply(&cluster, OWN).await;
-    let nodes = until("an agent is ready on every node", 90, async || {
-        let agents: Api<k8s_openapi::api::apps::v1::DaemonSet> = Api::namespaced(cluster.client.clone(), "trimtab");
-        let status = agents.get("trimtab").await.ok()?.status?;
-        (status.desired_number_scheduled > 0 && status.number_ready == status.desired_number_scheduled)
-            .then_some(status.number_ready)
-    })
-    .await;
+    let nodes = agents_are_ready(&cluster).await;
     let begun = Instant::now();
-    deploy(&world, NUMBER).await;
+    deploy(&world, NUMBER, Kind::Still).await;
     let first = settled(&world, NUMBER, None, begun).await;
     written(&world, NUMBER).await;
     println!("{NUMBER} workloads, {nodes} agents: all claimed after {:.1} s", first.as_secs_f64());
@@ -267,7 +311,7 @@ async fn agents_share_the_workloads_and_no_two_ever_both_write() {
     assert!(handed < Duration::from_secs(15), "handed over within a period: {handed:?}");
 
     // Stopped for longer than its lease, while it has claims; then it goes on.
-    until("three agents are ready again", 90, async || {
+    until("as many agents are ready again", 90, async || {
         (cluster.ready_pods("trimtab", "app.kubernetes.io/name=trimtab").await?.len() == usize::try_from(nodes).ok()?)
             .then_some(())
     })

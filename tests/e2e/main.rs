@@ -16,5 +16,6 @@ mod install;
 mod live;
 mod measure;
 mod release;
+mod rounds;
 mod scaling;
 mod world;
