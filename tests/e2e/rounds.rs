@@ -14,11 +14,11 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use rand::seq::SliceRandom;
+use rand::seq::{IteratorRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -147,11 +147,8 @@ async fn victim(world: &World, random: &mut Pcg64Mcg) -> (String, Pod) {
     let client = &world.cluster.client;
     let mut pods = claims::pods(client).await;
     let held = claims::claims(client, world.namespace()).await;
-    let mut busy: Vec<String> = held.into_values().map(|(agent, _)| agent).collect();
-    busy.sort();
-    busy.dedup();
-    busy.retain(|agent| pods.contains_key(agent));
-    let agent = busy[random.random_range(0..busy.len())].clone();
+    let busy: BTreeSet<String> = held.into_values().map(|(agent, _)| agent).collect();
+    let agent = busy.into_iter().filter(|agent| pods.contains_key(agent)).choose(random).expect("somebody has some");
     let pod = pods.remove(&agent).expect("it is there");
     (agent, pod)
 }
@@ -159,7 +156,8 @@ async fn victim(world: &World, random: &mut Pcg64Mcg) -> (String, Pod) {
 /// All agents are replaced, one after the other, as by a new image.
 async fn upgrade(world: &World, release: u32) {
     let api: Api<DaemonSet> = Api::namespaced(world.cluster.client.clone(), "trimtab");
-    let annotation = json!({"spec": {"template": {"metadata": {"annotations": {"example.com/release": release.to_string()}}}}});
+    let annotation =
+        json!({"spec": {"template": {"metadata": {"annotations": {"example.com/release": release.to_string()}}}}});
     let patched = api.patch("trimtab", &PatchParams::default(), &Patch::Merge(&annotation)).await;
     let generation = patched.expect("an administrator may").metadata.generation;
     until("the rolling update is over", 90, async || {
