@@ -6,8 +6,8 @@ use std::sync::Arc;
 use trimtab_core::invariant::Breach;
 use trimtab_core::policy::{Method, Part};
 use trimtab_core::snapshot::{Absence, Coverage, Reading, Sample, Snapshot};
-use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds};
-use trimtab_core::{Decision, Policy, Verb};
+use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
+use trimtab_core::{Decision, Policy, State, Verb, backfill, decide};
 
 use trimtab_sim::contest::{Contender, hold, policy};
 use trimtab_sim::foretold::Forecasts;
@@ -189,6 +189,66 @@ fn an_objective_that_no_size_keeps_is_not_bought_for_long() {
         missed < 1.4 * kept,
         "{missed} replicas in the windows of the second half, {kept} where the objective can be kept"
     );
+}
+
+/// Who takes a workload over in the middle of its course.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Successor {
+    /// An agent that has watched all along, as all do: a look every 15 s.
+    Follower,
+    /// One that has just started, and knows the demand that Prometheus remembers.
+    Newcomer,
+}
+
+/// trimtab in charge, until somebody else takes over after so many looks.
+fn handed_over(workload: &Workload, scenario: &Scenario, after: u64, successor: Successor) -> Score {
+    let policy = policy(scenario);
+    let begun = |seen: &[(Timestamp, RequestsPerSecond)]| {
+        let backwards = workload.history.iter().rev().zip(0_i64..);
+        let mut past: Vec<_> = backwards.map(|(rate, ago)| (Timestamp(-30_000 * ago), *rate)).collect();
+        past.reverse();
+        past.extend_from_slice(seen);
+        let mut state = State::default();
+        backfill(&policy, &mut state, &past);
+        state
+    };
+    let (mut state, mut other, mut seen, mut look_number) = (begun(&[]), begun(&[]), Vec::new(), 0);
+    run::run(workload, scenario, &mut |look| {
+        look_number += 1;
+        if look_number == after {
+            state = if successor == Successor::Newcomer { begun(&seen) } else { other.clone() };
+        } else if look_number < after && look_number % 3 == 0 {
+            let _ = decide(&policy, &mut other, &look.snapshot);
+        }
+        seen.extend(look.snapshot.demand.fresh().map(|rate| (look.snapshot.at, rate)));
+        let decision = decide(&policy, &mut state, &look.snapshot);
+        if look_number == after && successor == Successor::Newcomer {
+            assert_eq!(decision.verb, Verb::Hold, "who has just started holds first: {decision:?}");
+        }
+        decision.to
+    })
+}
+
+#[test]
+fn a_hand_over_in_the_middle_changes_next_to_nothing() {
+    let (workload, beliefs) = (Shape::RealWeek.published(), Scenario::benchmark(1));
+    let apart = Scenario { law: Law { balancing: Balancing::Random, ..beliefs.law }, ..beliefs.clone() };
+    // What latency taught of the balancing, a newcomer learns anew; it is the only thing that costs anything.
+    for (world, scenario, follower, newcomer) in [("as believed", beliefs, 1, 1), ("random balancing", apart, 2, 5)] {
+        let alone = run(&workload, &scenario, |_, _| {});
+        for (successor, most) in [(Successor::Follower, follower), (Successor::Newcomer, newcomer)] {
+            let handed = handed_over(&workload, &scenario, workload.rates.len() as u64 * 3, successor);
+            let hours = handed.replica_hours / alone.replica_hours - 1.0;
+            println!(
+                "{world}, {successor:?}: {} windows missed, {} without; {:+.2} % hours",
+                handed.violations,
+                alone.violations,
+                100.0 * hours
+            );
+            assert!(handed.violations <= alone.violations + most, "{world}, {successor:?}: windows missed");
+            assert!(hours < 0.01, "{world}, {successor:?}: {hours} more hours");
+        }
+    }
 }
 
 #[test]
