@@ -480,6 +480,83 @@ async fn each_permission_that_is_taken_away_is_named() {
     }
 }
 
+/// Which flow schema the API server counts a request of this client under.
+async fn flow_schema(client: &Client, path: &str) -> Option<String> {
+    let request = axum::http::Request::get(path).body(kube::client::Body::empty()).expect("a request");
+    let answer = client.send(request).await.ok()?;
+    assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    Some(answer.headers().get("x-kubernetes-pf-flowschema-uid")?.to_str().ok()?.to_owned())
+}
+
+#[tokio::test]
+async fn with_each_guard_removed_what_it_prevents_happens() {
+    let Some(cluster) = Cluster::with_nodes("guards removed").await else { return };
+    let _install = Install::apply(&cluster, OWN).await;
+    let scope = cluster.namespace("e2e-guards").await;
+    cluster.apply(&scope.name, &victim("Deployment", "web")).await;
+    cluster.apply(&scope.name, &crate::beside::hpa("web", "web")).await;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &scope.name);
+    let (params, epoch) = (PatchParams::default(), "trimtab.dev/epoch");
+    let label = |value: Value| Patch::Merge(json!({"metadata": {"labels": {epoch: value}}}));
+    deployments.patch("web", &params, &label("7.somebody.1".into())).await.expect("an administrator may");
+    let remove = |kind: &str, name: &str| {
+        let status = Command::new("kubectl")
+            .args(["delete", kind, name])
+            .env("KUBECONFIG", &cluster.kubeconfig)
+            .output()
+            .expect("kubectl is there")
+            .status;
+        assert!(status.success(), "{kind} {name} was there");
+    };
+    // What an export without the label does, as any GitOps tool applies it.
+    let pruned = async || {
+        let answer = deployments.patch("web", &params, &label(Value::Null)).await.expect("an administrator may");
+        let kept = answer.labels().contains_key(epoch);
+        if !kept {
+            deployments.patch("web", &params, &label("7.somebody.1".into())).await.expect("an administrator may");
+        }
+        !kept
+    };
+    until("the policy keeps the claim", 30, async || (!pruned().await).then_some(())).await;
+    remove("mutatingadmissionpolicybinding", "trimtab-trimtab-epoch");
+    until("without it the claim is pruned", 30, async || pruned().await.then_some(())).await;
+
+    let thief = as_trimtab(&cluster).await;
+    let stolen: Api<Deployment> = Api::namespaced(thief.clone(), &scope.name);
+    let image =
+        Patch::Merge(json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "evil"}]}}}}));
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    until("the policy refuses another image", 30, async || {
+        refused(&stolen.patch("web", &dry, &image).await).then_some(())
+    })
+    .await;
+    remove("validatingadmissionpolicybinding", "trimtab-trimtab-deployments");
+    until("without it a stolen token runs any image", 30, async || {
+        stolen.patch("web", &dry, &image).await.is_ok().then_some(())
+    })
+    .await;
+
+    let schemas: Api<k8s_openapi::api::flowcontrol::v1::FlowSchema> = Api::all(cluster.client.clone());
+    let own = schemas.get("trimtab-trimtab").await.expect("it is installed").uid().expect("a uid");
+    let namespace = &scope.name;
+    for path in [
+        format!("/apis/apps/v1/namespaces/{namespace}/deployments/web"),
+        format!("/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/web"),
+    ] {
+        until("what is fenced has a flow of its own", 30, async || {
+            (flow_schema(&thief, &path).await? == own).then_some(())
+        })
+        .await;
+    }
+    remove("flowschema", "trimtab-trimtab");
+    let shared = schemas.get("service-accounts").await.expect("Kubernetes brings it").uid().expect("a uid");
+    until("without it writes wait behind every service account's listings", 30, async || {
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/web");
+        (flow_schema(&thief, &path).await? == shared).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_token_that_is_not_accepted_is_named() {
     let Some(cluster) = Cluster::find("a token that is not accepted").await else { return };
