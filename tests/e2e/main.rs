@@ -13,6 +13,7 @@ mod custom;
 mod disturbances;
 mod hpa_sync;
 mod install;
+mod lies;
 mod live;
 mod measure;
 mod release;

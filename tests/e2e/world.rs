@@ -48,7 +48,7 @@ pub(crate) fn repository() -> PathBuf {
 }
 
 /// Ports of loopback, one after the other: tests run side by side.
-fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(27_100);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

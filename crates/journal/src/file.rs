@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// How long to wait for a reader that holds the file for a moment.
 const BUSY: Duration = Duration::from_secs(1);
+/// Journals of newer formats that are kept beside.
+const KEPT: u8 = 4;
 /// SQLite's page size: its default, which is that of most file systems.
 pub(crate) const PAGE: u64 = 4096;
 
@@ -41,6 +43,10 @@ impl Bound {
     }
 }
 
+/// The version of what is stored in a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format(pub i64);
+
 /// Why a journal could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -60,12 +66,12 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// A newer trimtab wrote it.
-    #[error("the journal {} has format {found} and this trimtab knows up to {FORMAT}: use the trimtab that wrote it, or give another path", path.display())]
+    #[error("the journal {} has format {} and this trimtab knows up to {FORMAT}: use the trimtab that wrote it, or give another path", path.display(), found.0)]
     Newer {
         /// The journal.
         path: PathBuf,
         /// Its format.
-        found: i64,
+        found: Format,
     },
     /// It is a database, but no journal.
     #[error("{} is an SQLite database of something else: give another path", path.display())]
@@ -79,8 +85,8 @@ pub enum OpenError {
         /// The path.
         path: PathBuf,
     },
-    /// It is damaged and could not be moved aside.
-    #[error("the journal {} is damaged and cannot be moved aside: move it", path.display())]
+    /// It is damaged, or a newer trimtab wrote it, and it could not be moved aside.
+    #[error("the journal {} cannot be written on, nor be moved aside: move it", path.display())]
     Aside {
         /// The journal.
         path: PathBuf,
@@ -184,7 +190,7 @@ fn recognise(db: &Connection, path: &Path) -> Result<(), OpenError> {
     }
     let found = pragma("user_version").map_err(failed)?;
     if found > FORMAT {
-        return Err(OpenError::Newer { path: path.to_owned(), found });
+        return Err(OpenError::Newer { path: path.to_owned(), found: Format(found) });
     }
     // The first and the last page of the records and of the index: a file that was cut off fails here.
     let ends = "SELECT (SELECT at FROM record ORDER BY seq LIMIT 1), (SELECT at FROM record ORDER BY seq DESC LIMIT 1),
@@ -195,15 +201,31 @@ fn recognise(db: &Connection, path: &Path) -> Result<(), OpenError> {
 /// Moves a damaged journal and its log to `.damaged`, in place of one that went there before: the damage of years must
 /// not fill the disk.
 pub(crate) fn move_aside(path: &Path) -> Result<PathBuf, OpenError> {
-    let failed = |source| OpenError::Aside { path: path.to_owned(), source };
     let aside = beside(path, ".damaged");
+    move_to(path, &aside)?;
+    Ok(aside)
+}
+
+/// Moves a journal that a newer trimtab wrote to `.v3`, where 3 is its format, and the next ones to `.v3-2` and so on: nothing of it is damaged, and
+/// nothing of it is to be lost. After so many the last one is replaced, since somebody goes back and forth.
+pub(crate) fn move_newer_aside(path: &Path, found: Format) -> Result<PathBuf, OpenError> {
+    let name = |number: u8| match number {
+        1 => beside(path, &format!(".v{}", found.0)),
+        more => beside(path, &format!(".v{}-{more}", found.0)),
+    };
+    let aside = (1..=KEPT).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(KEPT));
+    move_to(path, &aside)?;
+    Ok(aside)
+}
+
+fn move_to(path: &Path, aside: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Aside { path: path.to_owned(), source };
     for end in ["-wal", "-shm"] {
-        let (from, to) = (beside(path, end), beside(&aside, end));
+        let (from, to) = (beside(path, end), beside(aside, end));
         let moved = if from.exists() { std::fs::rename(from, to) } else { remove_if_there(&to) };
         moved.map_err(failed)?;
     }
-    std::fs::rename(path, &aside).map_err(failed)?;
-    Ok(aside)
+    std::fs::rename(path, aside).map_err(failed)
 }
 
 fn remove_if_there(path: &Path) -> std::io::Result<()> {

@@ -30,7 +30,7 @@ mod thread;
 mod write;
 
 pub use diff::{FieldDifference, diff};
-pub use file::{Bound, OpenError};
+pub use file::{Bound, Format, OpenError};
 pub use read::{Explained, ReadError, Reader, Records, Stored};
 pub use record::{Digest, Entry, Outcome, Record, Refusal};
 pub use replay::{Because, Damage, Difference, Differing, Filter, Gap, Replay, replay};

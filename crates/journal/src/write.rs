@@ -129,7 +129,8 @@ enum Failed {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or begins one. A damaged file is moved aside, and the note says so.
+    /// Opens the journal at `path`, or begins one. A damaged file is moved aside, and so is one that a newer trimtab wrote: a version that was
+    /// rolled back decides all the same. The note says so.
     pub fn open(path: &Path, bound: Bound) -> Result<Opened, OpenError> {
         let lock = file::lock(path)?;
         let ((db, memory), note) = begin_intact(path, bound)?;
@@ -180,12 +181,21 @@ impl Journal {
     }
 }
 
-/// Opens the file, moving it aside where it is damaged; then the note says so.
+/// Opens the file, moving it aside where it is damaged or of a newer format; then the note says so.
 fn begin_intact(path: &Path, bound: Bound) -> Result<((Connection, Memory), Option<String>), OpenError> {
     match begin(path, bound) {
         Err(OpenError::Open { source, .. }) if file::is_damage(&source) => {
             let aside = file::move_aside(path)?;
             let note = AppendError::Damaged { aside, source }.to_string();
+            Ok((begin(path, bound)?, Some(note)))
+        }
+        Err(OpenError::Newer { found, .. }) => {
+            let aside = file::move_newer_aside(path, found)?;
+            let note = format!(
+                "a newer trimtab wrote the journal {}: it is kept as {}, for that trimtab to read, and another is begun",
+                path.display(),
+                aside.display()
+            );
             Ok((begin(path, bound)?, Some(note)))
         }
         begun => Ok((begun?, None)),

@@ -318,16 +318,64 @@ fn what_is_no_journal_of_ours_is_refused_and_left_alone() {
     assert!(matches!(Journal::open(&path, BOUND), Err(OpenError::InUse { .. })));
     drop(journal);
     let alter = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    alter("PRAGMA user_version = 99");
-    let newer = Journal::open(&path, BOUND).unwrap_err();
-    assert!(matches!(newer, OpenError::Newer { found: 99, .. }), "{newer}");
-    assert!(newer.to_string().contains("use the trimtab that wrote it"), "{newer}");
-    assert!(matches!(Reader::open(&path), Err(OpenError::Newer { found: 99, .. })));
     alter("PRAGMA application_id = 7");
     assert!(matches!(Journal::open(&path, BOUND), Err(OpenError::Foreign { .. })));
     assert!(matches!(Reader::open(&path.with_extension("none")), Err(OpenError::Absent { .. })));
     let nowhere = path.with_file_name("no/such/directory.db");
     assert!(Journal::open(&nowhere, BOUND).unwrap_err().to_string().contains("directory must exist"));
+}
+
+#[test]
+fn a_journal_of_a_newer_format_is_kept_beside_and_nothing_of_it_is_lost() {
+    let (_directory, path, _) = written(1, 3);
+    let newer =
+        |path: &Path| rusqlite::Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    let older =
+        |path: &Path| rusqlite::Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
+    newer(&path);
+    let refused = Reader::open(&path).unwrap_err();
+    assert!(
+        refused.to_string().contains("has format 99") && refused.to_string().contains("use the trimtab that wrote it")
+    );
+    // Rolled back, and forth, and back.
+    for (aside, records) in [("journal.db.v99", 3), ("journal.db.v99-2", 5)] {
+        let opened = Journal::open(&path, BOUND).unwrap();
+        let note = opened.note.unwrap();
+        assert!(note.contains(aside), "{note}");
+        let (mut journal, mut world) = (opened.journal, World::of(1, 100));
+        for _ in 0..5 {
+            journal.append(&world.round()).unwrap();
+        }
+        drop(journal);
+        assert_eq!(everything(&path).records, 5);
+        let aside = path.with_file_name(aside);
+        older(&aside);
+        assert_eq!(everything(&aside).records, records, "as the trimtab that wrote it reads it");
+        newer(&path);
+    }
+}
+
+/// Begun by one version, written on by the first one whose format it is, as after a rollback: both were real builds (014322d, 207fbc9).
+#[test]
+fn a_journal_that_an_older_version_wrote_on_is_read_and_written_on() {
+    let (_directory, path) = golden("v2-rolled-back.db");
+    let both = everything(&path);
+    assert_eq!((both.damages.len(), both.records, both.gaps.len()), (0, 2 * (30 + 109 + 20 + 20), 6), "{both}");
+    let reader = Reader::open(&path).unwrap();
+    let kept = reader.records(WEB, moment(160)..=moment(179)).unwrap();
+    assert_eq!(kept.map(Result::unwrap).count(), 20, "what the older one wrote is understood");
+    let mut journal = open(&path);
+    let mut world = World::of(2, 180);
+    for _ in 0..20 {
+        journal.append(&world.round()).unwrap();
+    }
+    let after = everything(&path);
+    assert_eq!((after.damages.len(), after.records), (0, both.records + 40), "{after}");
+    assert_eq!(
+        (after.differences.len(), after.more),
+        (both.differences.len(), both.more),
+        "what is new replays to the bit"
+    );
 }
 
 #[test]

@@ -127,15 +127,20 @@ pub(crate) fn because(decision: &Decision) -> String {
     format!("{reason} [{code}]")
 }
 
-fn demand(decision: &Decision, snapshot: &Snapshot) -> String {
-    let reading = match &snapshot.demand {
+/// What stands behind the demand: how old it is, and of how many replicas.
+pub(crate) fn reading(snapshot: &Snapshot) -> String {
+    match &snapshot.demand {
         Reading::Fresh(sample) | Reading::Stale(sample) => format!(
             "{}, {}",
             sample.age.map_or_else(|| "age unknown".to_owned(), |age| format!("{} old", span(age))),
             coverage(sample.coverage)
         ),
         Reading::Missing(_) => "no reading".to_owned(),
-    };
+    }
+}
+
+fn demand(decision: &Decision, snapshot: &Snapshot) -> String {
+    let reading = reading(snapshot);
     match &decision.demand {
         Demand::Known { rate, .. } => format!("{} ({reading})", per_second(*rate)),
         Demand::Stale { last, .. } => format!("unknown; last {} ({reading})", per_second(*last)),
@@ -429,6 +434,7 @@ fn row(workload: &Workload) -> [String; 9] {
         ];
     };
     let demand = match &last.decision.demand {
+        Demand::Known { rate, .. } if last.is_partial() => format!("{} in part", per_second(*rate)),
         Demand::Known { rate, .. } => per_second(*rate),
         Demand::Stale { .. } | Demand::Unknown(_) => "blind".into(),
     };

@@ -14,8 +14,8 @@ use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use tokio::sync::watch;
 use trimtab_core::Verb;
+use trimtab_core::demand::Demand;
 use trimtab_core::invariant::Breach;
-use trimtab_core::snapshot::Reading;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VerbLabel {
@@ -175,8 +175,11 @@ impl Collector for Workloads {
             workload.last.as_ref().map(|last| last.decision.lead.total().get())
         })?;
         gauge("workload_blind", "1 while demand is not known", &|workload| {
-            let blind = workload.last.as_ref().is_none_or(|last| !matches!(last.snapshot.demand, Reading::Fresh(_)));
+            let blind = workload.last.as_ref().is_none_or(|last| !matches!(last.decision.demand, Demand::Known { .. }));
             Some(f64::from(u8::from(blind)))
+        })?;
+        gauge("workload_partial", "1 while demand is known of some replicas only", &|workload| {
+            workload.last.as_ref().map(|last| f64::from(u8::from(last.is_partial())))
         })?;
         gauge("workload_decision_timestamp_seconds", "When it was last decided", &|workload| {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of this era are exact")]

@@ -3,7 +3,9 @@
 use crate::config::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use trimtab_core::demand::Demand;
 use trimtab_core::policy::Policy;
+use trimtab_core::snapshot::{Coverage, Reading};
 use trimtab_core::unit::{Replicas, Seconds, Timestamp};
 use trimtab_core::{Decision, Snapshot};
 use trimtab_journal::Outcome;
@@ -181,6 +183,18 @@ pub struct Considered {
     pub decision: Decision,
     /// What became of it, where it was written.
     pub outcome: Option<Outcome>,
+}
+
+impl Considered {
+    /// Whether demand is known of some replicas only, where they can be counted, or its source says so: a fall is then not believed.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        let counted = match &self.snapshot.demand {
+            Reading::Fresh(sample) => sample.coverage != Coverage::Unmeasured,
+            Reading::Stale(_) | Reading::Missing(_) => false,
+        };
+        counted && matches!(self.decision.demand, Demand::Known { complete: false, .. })
+    }
 }
 
 /// Whether decisions are written.

@@ -491,6 +491,7 @@ impl Loop {
             tracing::info!(workload = %target, verb = %decision.verb, from = decision.from.0, to = decision.to.0,
                 code = decision.reason.code(), writes = %writes, because = explain::sentence(decision), "decided");
         }
+        tracked.say_partial(target, &considered);
         let write = decision.verb != Verb::Hold && writes == Writes::Own && breaches.is_empty();
         let resource = self.kinds.get(&target.kind).and_then(|known| known.resource.as_ref());
         if write && let (Some(object), Some(resource), Some(epoch)) = (self.view.object(target), resource, epoch) {

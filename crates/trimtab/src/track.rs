@@ -1,6 +1,8 @@
 //! One workload's memory between its decisions: what was learned, what was written, and what keeps us from writing.
 
 use crate::act::Written;
+use crate::config::Target;
+use crate::explain;
 use crate::report::{self, Changed, Considered, Writes};
 use crate::tally::Tally;
 use crate::view::Scalable;
@@ -23,6 +25,9 @@ const OWN_WRITE_SHOWS: Seconds = Seconds::whole(30);
 /// The past is waited for so long at a start; then it is decided without.
 const HISTORY_PATIENCE: Seconds = Seconds::whole(10);
 
+/// A new replica is scraped within the longest interval in common use.
+const PARTIAL_LASTS: Seconds = Seconds::whole(30);
+
 /// One workload's memory.
 #[derive(Debug, Default)]
 pub(crate) struct Tracked {
@@ -34,6 +39,8 @@ pub(crate) struct Tracked {
     pub(crate) last: Option<Considered>,
     pub(crate) signals: Vec<report::Signal>,
     pub(crate) problem: Option<String>,
+    /// Since when demand is known of some replicas only, and whether that was said.
+    pub(crate) partial: Option<(Timestamp, bool)>,
     pub(crate) writing: bool,
     pub(crate) wrote: Option<Wrote>,
     /// The size that nobody else is to change, while we may write.
@@ -127,6 +134,27 @@ impl Tracked {
     pub(crate) fn learn_past(&mut self, query: &str, demand: Vec<(Timestamp, RequestsPerSecond)>, now: Timestamp) {
         if matches!(self.past, Past::Asked(_)) && self.about.as_ref().is_some_and(|(own, _)| own == query) {
             self.past = Past::Here(now, demand);
+        }
+    }
+
+    /// Says once that demand is known of some replicas only, when that lasts: a replica that has just become ready is not scraped yet.
+    /// Says when it is over.
+    pub(crate) fn say_partial(&mut self, target: &Target, considered: &Considered) {
+        let at = considered.decision.at;
+        let reading = || explain::reading(&considered.snapshot);
+        match (considered.is_partial(), self.partial) {
+            (true, None) => self.partial = Some((at, false)),
+            (true, Some((since, false))) if at.since(since) >= PARTIAL_LASTS => {
+                self.partial = Some((since, true));
+                tracing::warn!(workload = %target, reading = reading(), "demand is known in part: no fall of it is believed");
+            }
+            (false, Some((_, said))) => {
+                self.partial = None;
+                if said {
+                    tracing::info!(workload = %target, reading = reading(), "demand is known in full again");
+                }
+            }
+            (true, Some(_)) | (false, None) => {}
         }
     }
 
