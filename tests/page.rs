@@ -1,8 +1,21 @@
 //! The pages in a real browser: `trimtab demo`, Debian's Chromium, and Playwright from npm (`tests/browser`).
+#![expect(clippy::print_stdout, reason = "prints the figures that it measures")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use trimtab::metrics::{Counters, registry};
+use trimtab::report::{Considered, Hour, Report, Sight, Sights, Workload, Writes};
+use trimtab::serve::{Shown, Stage, app};
+use trimtab_core::policy::{Bounds, Capacity, Method, Objective};
+use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample};
+use trimtab_core::unit::{Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
+use trimtab_core::{Policy, Snapshot, State, decide};
 
 /// A demo that ends with the test.
 struct Demo {
@@ -72,4 +85,126 @@ fn pages_say_what_the_api_says_and_ask_nobody_else() {
 #[test]
 fn the_demo_of_real_requests_lives_and_its_buttons_act() {
     look("real.mjs", &[]);
+}
+
+// === many workloads ===
+
+fn sample<T>(value: T) -> Sample<T> {
+    Sample { value, age: Some(Seconds::whole(3)), coverage: Coverage::Unmeasured }
+}
+
+/// Workloads of the largest fleet that a page is promised for.
+const MANY: u32 = 2_000;
+
+/// Many workloads that are really decided, each second anew.
+struct Many {
+    states: Vec<State>,
+    policy: Policy,
+}
+
+impl Many {
+    fn new() -> Self {
+        let objective =
+            Objective { latency: Seconds::milliseconds(200), misses: Ratio::permille(5), window: Objective::WINDOW };
+        let policy = Policy {
+            replicas: Bounds::new(Replicas(2), Replicas(100)).expect("2 are fewer than 100"),
+            objective,
+            capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
+            protect: Vec::new(),
+            stabilization: Seconds::whole(300),
+            events: Vec::new(),
+            ramp: None,
+            method: Method::Priced,
+        };
+        Self { states: (0..MANY).map(|_| State::default()).collect(), policy }
+    }
+
+    /// What an agent would say after so many seconds; each hundredth workload is blind.
+    fn report(&mut self, second: u32) -> (Report, Sights) {
+        let at = Timestamp(1_795_511_000_000 + 1_000 * i64::from(second));
+        let workloads = self.states.iter_mut().zip(0_u32..).map(|(state, number)| {
+            let wave = (second * 7 + number * 13) % 300;
+            let rate = Reading::Fresh(sample(RequestsPerSecond::whole(200 + wave)));
+            let snapshot = Snapshot {
+                at,
+                demand: if number % 100 == 0 { Reading::Missing(Absence::NoSeries) } else { rate },
+                capacity: Reading::Missing(Absence::NotConfigured),
+                latency: Reading::Fresh(sample(Seconds::milliseconds(50 + wave))),
+                utilization: Reading::Missing(Absence::NotConfigured),
+                foretold: Vec::new(),
+                protected: BTreeMap::default(),
+                fleet: Fleet {
+                    desired: Replicas(8),
+                    ready: Replicas(8),
+                    starting: Replicas(0),
+                    stuck: Replicas(0),
+                    startup: Some(Seconds::whole(30)),
+                    rolling_out: false,
+                },
+            };
+            let decision = decide(&self.policy, state, &snapshot);
+            let last = Considered { policy: self.policy.clone(), snapshot, decision, outcome: None };
+            Workload { writes: Writes::Shadow, ..Workload::recorded(format!("shop/deployment/w{number:04}"), last) }
+        });
+        let workloads: Vec<Workload> = workloads.collect();
+        let sights = workloads.iter().zip(0_u32..).map(|(workload, number)| {
+            let hour = Hour { missed: (number + second) % 12, windows: 120, replica_hours: 8.0, ..Hour::default() };
+            (workload.workload.clone(), Sight { hour, startups: Vec::new() })
+        });
+        let sights = sights.collect();
+        (Report { at, workloads, ..Report::of("many") }, sights)
+    }
+}
+
+/// The overview of 2,000 workloads, all of which change each second, while somebody sorts, filters and turns pages. The bounds are wide, since
+/// other tests run beside; the figures of docs/performance.md are what `./bench page` prints.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_workloads_are_followed_without_a_stutter() {
+    let mut many = Many::new();
+    let (first, sights) = many.report(0);
+    let (report, reports) = watch::channel(Arc::new(first));
+    let (seen, sights) = watch::channel(Arc::new(sights));
+    let (turned, turns) = watch::channel(Instant::now());
+    let (ready, readiness) = watch::channel(Ok(()));
+    let shown = Shown {
+        registry: Arc::new(registry(&Counters::default(), reports.clone(), sights.clone())),
+        report: reports,
+        sights,
+        turned: turns,
+        ready: readiness,
+        journal: PathBuf::from("nothing is recorded"),
+        looks: Arc::new(Semaphore::new(2)),
+        stage: Stage::Cluster,
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let server = tokio::spawn(axum::serve(listener, app(shown)).into_future());
+    let turning = tokio::spawn(async move {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        for number in 1_u32.. {
+            second.tick().await;
+            let (news, sights) = many.report(number);
+            seen.send_replace(Arc::new(sights));
+            report.send_replace(Arc::new(news));
+            turned.send_replace(Instant::now());
+        }
+        drop(ready);
+    });
+    let directory = tokio::task::spawn_blocking(browser).await.expect("npm runs");
+    let ran = tokio::task::spawn_blocking(move || {
+        Command::new("node").args(["rows.mjs", &url]).current_dir(directory).output()
+    });
+    let ran = ran.await.expect("it runs").expect("node is there: ./test installs it");
+    turning.abort();
+    server.abort();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    let figures = String::from_utf8_lossy(&ran.stdout).into_owned();
+    println!("2,000 workloads: {}", figures.trim());
+    let figures: serde_json::Value = serde_json::from_str(&figures).expect("it prints JSON");
+    let number = |path: &str| figures.pointer(path).and_then(serde_json::Value::as_u64).expect(path);
+    assert!(number("/first_row_ms") < 5_000, "{figures}");
+    for part in ["/live", "/sorting", "/filtering", "/paging"] {
+        assert!(number(&format!("{part}/longest_task_ms")) < 500, "{part}: {figures}");
+    }
 }

@@ -11,6 +11,7 @@ mod claims;
 mod cluster;
 mod custom;
 mod disturbances;
+mod door;
 mod hpa_sync;
 mod install;
 mod lies;

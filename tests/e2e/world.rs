@@ -291,6 +291,17 @@ impl Agent {
     /// A trimtab that watches `namespace` by `policy.yaml` in `directory`, where there is one, with the rights of `kubeconfig`; it writes its journal
     /// and its log there too.
     pub(crate) fn start(cluster: &Cluster, namespace: &str, directory: &Path, kubeconfig: &Path) -> Self {
+        Self::start_with(cluster, namespace, directory, kubeconfig, &[])
+    }
+
+    /// The same, with settings of its own.
+    pub(crate) fn start_with(
+        cluster: &Cluster,
+        namespace: &str,
+        directory: &Path,
+        kubeconfig: &Path,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let listen = format!("127.0.0.1:{}", port());
         let log = File::options().create(true).append(true).open(directory.join("trimtab.log")).expect("a file");
         let policy = Some(directory.join("policy.yaml")).filter(|file| file.exists());
@@ -303,6 +314,7 @@ impl Agent {
                 .arg(directory.join("journal.db"))
                 .env("KUBECONFIG", kubeconfig)
                 .env("RUST_LOG", "info")
+                .envs(settings.iter().copied())
                 .stdout(Stdio::null())
                 .stderr(log),
         );

@@ -5,6 +5,7 @@ use crate::boot::BootClock;
 use crate::cli;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::door::Door;
 use crate::import;
 use crate::inbox::{Event, Inbox};
 use crate::lease::Candidate;
@@ -68,8 +69,9 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
         })?;
         tracing::info!(listen = %listener.local_addr()?, agent, mode = %settings.mode, "started");
         let ended = inbox.clone();
-        let server =
-            axum::serve(listener, serve::app(shown)).with_graceful_shutdown(async move { ended.closed().await });
+        let door = settings.authenticate.then(|| Door::new(client.clone()));
+        let server = axum::serve(listener, serve::app_behind(shown, door))
+            .with_graceful_shutdown(async move { ended.closed().await });
         let server = tokio::spawn(server.into_future());
         start_watches(&client, &settings, &inbox);
         tokio::spawn(stop_on_signal(inbox.clone()));

@@ -149,6 +149,10 @@ pub struct Run {
     /// Address of /metrics, /healthz, /readyz and the read-only API
     #[arg(long, env = "TRIMTAB_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
     pub listen: SocketAddr,
+    /// Show nothing but /healthz and /readyz without a bearer token that the API server knows, of somebody whom it allows to get
+    /// /trimtab, or /metrics for the metrics
+    #[arg(long, env = "TRIMTAB_AUTHENTICATE")]
+    pub authenticate: bool,
     /// File that records every decision
     #[arg(long, env = "TRIMTAB_JOURNAL", value_name = "FILE", default_value = "trimtab-journal.db")]
     pub journal: PathBuf,
@@ -187,6 +191,9 @@ pub struct Source {
     /// Context of the kubeconfig to use
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+    /// File with the bearer token for agents that ask for one; a kubeconfig's own is never sent to a pod
+    #[arg(long, env = "TRIMTAB_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -390,6 +397,9 @@ pub struct Own {
     /// Namespace of the agents that are reached by port-forward
     #[arg(long, env = "TRIMTAB_AGENT_NAMESPACE", value_name = "NAMESPACE", default_value = "trimtab")]
     pub agent_namespace: String,
+    /// File with the bearer token for agents that ask for one
+    #[arg(long, env = "TRIMTAB_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Context of the kubeconfig to use
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,

@@ -2,6 +2,7 @@
 //!
 //! Every number printed is a field of the recorded decision: nothing is estimated and nothing is computed twice.
 
+use crate::page::rows::State;
 use crate::report::{self, Autoscaler, Considered, Report, Workload, Writes};
 use std::fmt::Write;
 use trimtab_core::capacity::Capacity;
@@ -318,7 +319,7 @@ pub fn status(reports: Vec<Report>, namespace: Option<&str>) -> String {
         .iter()
         .filter(|workload| namespace.is_none_or(|namespace| workload.workload.split('/').next() == Some(namespace)))
         .collect();
-    rows.sort_by_key(|workload| urgency(workload));
+    rows.sort_by_key(|workload| State::of(workload));
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["WORKLOAD", "WRITES", "NOW", "WANT", "HPA", "DEMAND", "AHEAD p90", "LATENCY", "WHY"]);
@@ -327,8 +328,8 @@ pub fn status(reports: Vec<Report>, namespace: Option<&str>) -> String {
     }
     let mut text = String::new();
     lines(&mut text, &table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
-    let blind = rows.iter().filter(|workload| urgency(workload) == 0).count();
-    let changing = rows.iter().filter(|workload| urgency(workload) == 1).count();
+    let blind = rows.iter().filter(|workload| State::of(workload).is_blind()).count();
+    let changing = rows.iter().filter(|workload| State::of(workload).is_changing()).count();
     lines(
         &mut text,
         &[format!(
@@ -384,16 +385,6 @@ pub fn agents(reports: &[Report]) -> String {
     let others = if silent.is_empty() { String::new() } else { format!("; without a Lease: {}", silent.join(", ")) };
     lines(&mut text, &[format!("{} agents may write{others}; as of {}", may_write.len(), clock(at))]);
     text
-}
-
-fn urgency(workload: &Workload) -> u8 {
-    match &workload.last {
-        None => 0,
-        Some(last) if !matches!(last.decision.demand, Demand::Known { .. }) => 0,
-        Some(last) if last.decision.verb != Verb::Hold => 1,
-        Some(last) if !last.decision.bites.is_empty() => 2,
-        Some(_) => 3,
-    }
 }
 
 /// What another autoscaler asks for, for a table.
@@ -733,6 +724,7 @@ mod tests {
             version: "0.1.0".into(),
             at: Timestamp(START + 20_000),
             may_write: true,
+            unclaimed: 0,
             troubles: BTreeMap::from([(
                 "pods in all namespaces".to_owned(),
                 "not allowed to list and watch pods".to_owned(),

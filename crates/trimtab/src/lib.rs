@@ -15,6 +15,7 @@ pub mod commands;
 pub mod compare;
 pub mod config;
 pub mod demo;
+mod door;
 pub mod drive;
 pub mod explain;
 pub mod floor;

@@ -138,8 +138,8 @@ impl Collector for Workloads {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let own = report.workloads.iter().filter(|workload| matches!(workload.writes, Writes::Own)).count();
         one(&mut encoder, "workloads_owned", "Workloads that this agent has claimed and may write", count(own))?;
-        let unclaimed = report.troubles.keys().filter(|what| what.ends_with(" (claim)")).count();
-        one(&mut encoder, "workloads_unclaimed", "Workloads that no agent has claimed for 95 s", count(unclaimed))?;
+        let help = "Workloads that no agent has claimed for 95 s";
+        one(&mut encoder, "workloads_unclaimed", help, count(report.unclaimed))?;
         let troubles = u32::try_from(report.troubles.len()).unwrap_or(u32::MAX);
         one(&mut encoder, "troubles", "What trimtab status lists as trouble, rejected policies too", troubles)?;
         states(&mut encoder, &report)?;

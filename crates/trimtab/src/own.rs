@@ -344,7 +344,13 @@ pub fn own(command: &cli::Own) -> BoxFuture<'_, anyhow::Result<Printed>> {
 /// The policy that agents decide a workload by, where somebody wrote one. All read the same files: any of them knows.
 async fn in_force(command: &cli::Own) -> anyhow::Result<Option<InForce>> {
     let (url, context) = (command.url.clone(), command.context.clone());
-    let source = cli::Source { url, agent_namespace: command.agent_namespace.clone(), context, json: false };
+    let source = cli::Source {
+        url,
+        agent_namespace: command.agent_namespace.clone(),
+        context,
+        token_file: command.token_file.clone(),
+        json: false,
+    };
     let answer = remote::get(&source, &format!("/api/v1/workloads/{}", command.target), None).await?;
     if answer.status == 404 {
         return Ok(None);

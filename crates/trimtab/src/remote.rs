@@ -7,6 +7,7 @@ use crate::words;
 use anyhow::{Context, anyhow, bail};
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
+use http::{HeaderValue, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config, ResourceExt};
+use std::path::Path;
 use std::time::Duration;
 
 /// The port that agents listen on in a cluster.
@@ -40,6 +42,8 @@ pub struct Answer {
 /// The agents that can be asked: found once, and then asked by name.
 pub(crate) struct Agents {
     reach: Reach,
+    /// `Authorization`, where a token was given.
+    credentials: Option<HeaderValue>,
 }
 
 enum Reach {
@@ -52,12 +56,13 @@ enum Reach {
 impl Agents {
     /// Those that the command line means.
     pub(crate) async fn find(source: &Source) -> anyhow::Result<Self> {
+        let credentials = source.token_file.as_deref().map(credentials).transpose()?;
         if let Some(url) = &source.url {
-            return Ok(Self { reach: Reach::Url(url.clone()) });
+            return Ok(Self { reach: Reach::Url(url.clone()), credentials });
         }
         let found = tokio::time::timeout(DEADLINE, agents(source)).await;
         let (pods, ready) = found.context("the API server did not answer within 30 s")??;
-        Ok(Self { reach: Reach::Pods(Box::new(pods), ready) })
+        Ok(Self { reach: Reach::Pods(Box::new(pods), ready), credentials })
     }
 
     /// Their names.
@@ -73,8 +78,8 @@ impl Agents {
     pub(crate) async fn get(&self, agent: &str, path: &str) -> anyhow::Result<Answer> {
         let asked = async {
             match &self.reach {
-                Reach::Url(url) => by_url(url, path).await,
-                Reach::Pods(pods, _) => by_port_forward(pods, agent, path).await,
+                Reach::Url(url) => by_url(url, path, self.credentials.clone()).await,
+                Reach::Pods(pods, _) => by_port_forward(pods, agent, path, self.credentials.clone()).await,
             }
         };
         let answer = tokio::time::timeout(DEADLINE, asked).await;
@@ -112,9 +117,23 @@ pub fn get_all<'a>(source: &'a Source, path: &'a str) -> BoxFuture<'a, anyhow::R
     })
 }
 
-async fn by_url(url: &str, path: &str) -> anyhow::Result<Answer> {
+/// What a token is shown as.
+fn credentials(file: &Path) -> anyhow::Result<HeaderValue> {
+    let token =
+        std::fs::read_to_string(file).with_context(|| format!("failed to read --token-file {}", file.display()))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+        .with_context(|| format!("--token-file {}: expected one line with a token", file.display()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn by_url(url: &str, path: &str, credentials: Option<HeaderValue>) -> anyhow::Result<Answer> {
     let address = format!("{}{path}", url.trim_end_matches('/'));
-    let response = reqwest::get(&address).await.with_context(|| format!("failed to reach an agent at {url}"))?;
+    let mut request = reqwest::Client::new().get(&address);
+    if let Some(credentials) = credentials {
+        request = request.header(header::AUTHORIZATION, credentials);
+    }
+    let response = request.send().await.with_context(|| format!("failed to reach an agent at {url}"))?;
     let status = response.status().as_u16();
     Ok(Answer { status, body: response.bytes().await.context("failed to read the agent's answer")? })
 }
@@ -142,7 +161,12 @@ async fn agents(source: &Source) -> anyhow::Result<(Api<Pod>, Vec<String>)> {
     Ok((pods, ready))
 }
 
-async fn by_port_forward(pods: &Api<Pod>, agent: &str, path: &str) -> anyhow::Result<Answer> {
+async fn by_port_forward(
+    pods: &Api<Pod>,
+    agent: &str,
+    path: &str,
+    credentials: Option<HeaderValue>,
+) -> anyhow::Result<Answer> {
     let mut forward = pods
         .portforward(agent, &[PORT])
         .await
@@ -152,7 +176,10 @@ async fn by_port_forward(pods: &Api<Pod>, agent: &str, path: &str) -> anyhow::Re
         .await
         .with_context(|| format!("failed to speak HTTP to pod {agent}"))?;
     let connection = tokio::spawn(connection);
-    let request = http::Request::get(path).header("host", "trimtab").body(Empty::<Bytes>::new())?;
+    let mut request = http::Request::get(path).header("host", "trimtab").body(Empty::<Bytes>::new())?;
+    if let Some(credentials) = credentials {
+        request.headers_mut().insert(header::AUTHORIZATION, credentials);
+    }
     let response = sender.send_request(request).await.with_context(|| format!("pod {agent} did not answer"))?;
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), LONGEST_ANSWER)

@@ -23,6 +23,9 @@ pub struct Report {
     pub may_write: bool,
     /// What is in trouble beyond a single workload, with the cure.
     pub troubles: BTreeMap<String, String>,
+    /// Workloads that no agent has claimed though one should have; each is in `troubles` too.
+    #[serde(default)]
+    pub unclaimed: usize,
     /// All workloads, by namespace/kind/name.
     pub workloads: Vec<Workload>,
 }
@@ -37,6 +40,7 @@ impl Report {
             at: Timestamp::default(),
             may_write: false,
             troubles: BTreeMap::new(),
+            unclaimed: 0,
             workloads: Vec::new(),
         }
     }
@@ -53,6 +57,8 @@ pub fn of_all(reports: Vec<Report>) -> Report {
         }
         all.may_write |= report.may_write;
         all.troubles.extend(report.troubles);
+        // All see the same claims.
+        all.unclaimed = all.unclaimed.max(report.unclaimed);
         for workload in report.workloads {
             let known = workloads.get(&workload.workload);
             if known.is_none_or(|known| matches!(known.writes, Writes::OtherAgent(_))) {

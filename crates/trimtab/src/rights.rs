@@ -7,6 +7,19 @@ pub enum Place {
     Workloads,
     /// In the agents' own namespace.
     Own,
+    /// In no namespace.
+    Cluster,
+}
+
+/// When a right is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// Whatever is asked for.
+    Always,
+    /// To write.
+    Writes,
+    /// To ask who looks.
+    Authenticates,
 }
 
 /// A right, and what it is for.
@@ -20,8 +33,8 @@ pub struct Right {
     pub verbs: &'static [&'static str],
     /// Where.
     pub place: Place,
-    /// Whether it is needed only to write.
-    pub writes: bool,
+    /// When it is needed.
+    pub when: When,
     /// What for.
     pub why: &'static str,
 }
@@ -30,7 +43,7 @@ const READ: &[&str] = &["list", "watch"];
 const READ_ONE: &[&str] = &["get", "list", "watch"];
 
 const fn read(group: &'static str, resource: &'static str, verbs: &'static [&'static str], why: &'static str) -> Right {
-    Right { group, resource, verbs, place: Place::Workloads, writes: false, why }
+    Right { group, resource, verbs, place: Place::Workloads, when: When::Always, why }
 }
 
 const fn write(
@@ -39,7 +52,11 @@ const fn write(
     verbs: &'static [&'static str],
     why: &'static str,
 ) -> Right {
-    Right { group, resource, verbs, place, writes: true, why }
+    Right { group, resource, verbs, place, when: When::Writes, why }
+}
+
+const fn review(group: &'static str, resource: &'static str, why: &'static str) -> Right {
+    Right { group, resource, verbs: &["create"], place: Place::Cluster, when: When::Authenticates, why }
 }
 
 /// All of them.
@@ -57,5 +74,7 @@ pub const ALL: &[Right] = &[
     write(Place::Workloads, ("keda.sh", "scaledobjects"), &["patch"], "floors and claims"),
     write(Place::Workloads, ("events.k8s.io", "events"), &["create", "patch"], "what was changed, and why"),
     write(Place::Own, ("coordination.k8s.io", "leases"), &["get", "create", "update"], "who lives"),
+    review("authentication.k8s.io", "tokenreviews", "whose a token is"),
+    review("authorization.k8s.io", "subjectaccessreviews", "whether they may look"),
     write(Place::Own, ("discovery.k8s.io", "endpointslices"), READ, "who the agents are"),
 ];

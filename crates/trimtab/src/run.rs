@@ -107,6 +107,8 @@ pub(crate) struct Loop {
     /// The writes that are under way, with their Events.
     writes: TaskTracker,
     troubles: BTreeMap<String, String>,
+    /// Workloads that nobody has claimed though somebody should have.
+    unclaimed: usize,
     /// When floors were last handed back, by autoscaler.
     handed_back: BTreeMap<Source, Timestamp>,
     /// When the next round begins; `None` while one is under way.
@@ -130,6 +132,7 @@ impl Loop {
             next_following: Instant::now(),
             writes: TaskTracker::new(),
             troubles: BTreeMap::new(),
+            unclaimed: 0,
             handed_back: BTreeMap::new(),
             next_round: Some(Instant::now()),
         }
@@ -613,6 +616,7 @@ impl Loop {
             version: env!("CARGO_PKG_VERSION").into(),
             at,
             may_write: self.ownership.has_lease(self.parts.boot.now()),
+            unclaimed: self.unclaimed,
             troubles: self
                 .troubles
                 .iter()

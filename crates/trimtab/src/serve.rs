@@ -2,10 +2,11 @@
 
 use crate::compare::stretch::{self, Piece};
 use crate::config::Target;
+use crate::door::Door;
 use crate::page;
 use crate::report::{Considered, Report, Sights, Workload};
 use crate::words::chain;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -56,9 +57,18 @@ pub enum Stage {
     Simulated,
 }
 
-/// All endpoints.
+/// All endpoints, open to whoever reaches them.
 pub fn app(shown: Shown) -> Router {
-    page::guarded(endpoints().with_state(shown))
+    app_behind(shown, None)
+}
+
+/// The same, behind a door where there is one.
+pub(crate) fn app_behind(shown: Shown, door: Option<Door>) -> Router {
+    let endpoints = endpoints().with_state(shown);
+    page::guarded(match door {
+        Some(door) => door.before(endpoints),
+        None => endpoints,
+    })
 }
 
 /// The same, before they know what to show and are guarded.
@@ -109,32 +119,10 @@ struct When {
     at: Option<i64>,
 }
 
-async fn workload(
-    State(shown): State<Shown>,
-    Path((namespace, kind, name)): Path<(String, String, String)>,
-    Query(when): Query<When>,
-) -> Response {
-    let target: Target = match format!("{namespace}/{kind}/{name}").parse() {
-        Ok(target) => target,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
-    };
-    if let Some(at) = when.at {
-        return recorded(shown, target, Timestamp(at)).await;
-    }
-    let name = target.to_string();
-    match shown.report.borrow().workloads.iter().find(|workload| workload.workload == name) {
-        Some(known) => Json(known).into_response(),
-        None => (StatusCode::NOT_FOUND, format!("no policy names {target}\n")).into_response(),
-    }
-}
-
-/// What the journal knows of a workload, whether or not a policy still names it.
-async fn recorded(shown: Shown, target: Target, at: Timestamp) -> Response {
-    match page::look(&shown, move |journal| past(journal, &target, at)).await {
-        Ok(Past::Known(workload)) => Json(workload).into_response(),
-        Ok(Past::Unknown(why)) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
-        // Nothing that was asked is wrong.
-        Err((_, problem)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n")).into_response(),
+async fn workload(State(shown): State<Shown>, name: page::Name, Query(when): Query<When>) -> Response {
+    match page::target(name) {
+        Ok(target) => page::json(page::find(&shown, target, when.at.map(Timestamp)).await),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }
 
@@ -167,10 +155,10 @@ struct Span {
 /// What happened to a workload as this agent recorded it, a bounded piece at a time: `next` says where the next one begins.
 async fn course(
     State(shown): State<Shown>,
-    Path((namespace, kind, name)): Path<(String, String, String)>,
+    name: page::Name,
     Query(Span { from, until, step }): Query<Span>,
 ) -> Response {
-    let target: Target = match format!("{namespace}/{kind}/{name}").parse() {
+    let target = match page::target(name) {
         Ok(target) => target,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };

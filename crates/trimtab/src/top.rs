@@ -4,9 +4,10 @@
 //! sixteen colours of the terminal alone, and none where `NO_COLOR` is set; a sign and a word always go with them.
 
 use crate::cli::Top;
+use crate::commands;
 use crate::explain::{self, or_unknown, per_second, plural, span};
 use crate::page::rows::{Asked, Row, Rows, State};
-use crate::remote;
+use crate::remote::Agents;
 use crate::report::{Hour, Report, Sights};
 use anyhow::Context;
 use futures::future::BoxFuture;
@@ -73,13 +74,14 @@ pub fn top(command: &Top) -> BoxFuture<'_, anyhow::Result<()>> {
             "top needs a terminal; trimtab status prints the same once, and trimtab status --json for programs"
         );
         // Who cannot be reached is said before the screen is taken.
-        let first = ask(command).await.map_err(anyhow::Error::msg)?;
+        let mut found = None;
+        let first = ask(command, &mut found).await.map_err(anyhow::Error::msg)?;
         let (sender, heard) = mpsc::channel();
         let drawing = tokio::task::spawn_blocking(move || draw_until_quit(first, &heard));
         let asking = async {
             loop {
                 tokio::time::sleep(EVERY).await;
-                if sender.send(ask(command).await).is_err() {
+                if sender.send(ask(command, &mut found).await).is_err() {
                     std::future::pending::<()>().await;
                 }
             }
@@ -91,15 +93,22 @@ pub fn top(command: &Top) -> BoxFuture<'_, anyhow::Result<()>> {
     })
 }
 
-async fn ask(command: &Top) -> Heard {
-    let report = read(command, "/api/v1/report").await?;
-    Ok((report, read(command, "/api/v1/sights").await?))
+/// Asks the agent that was found; one that does not answer is looked for again.
+async fn ask(command: &Top, found: &mut Option<Agents>) -> Heard {
+    let agents = match found.take() {
+        Some(agents) => agents,
+        None => Agents::find(&command.source).await.map_err(|error| format!("{error:#}"))?,
+    };
+    let name = agents.names().next().unwrap_or_default().to_owned();
+    let (report, sights) = tokio::join!(read(&agents, &name, "/api/v1/report"), read(&agents, &name, "/api/v1/sights"));
+    let heard = (report?, sights?);
+    *found = Some(agents);
+    Ok(heard)
 }
 
-async fn read<T: serde::de::DeserializeOwned>(command: &Top, path: &str) -> Result<T, String> {
-    let answer = remote::get(&command.source, path, None).await.map_err(|error| format!("{error:#}"))?;
-    serde_json::from_slice(&answer.body)
-        .map_err(|error| format!("the agent's answer is of another version of trimtab: {error}"))
+async fn read<T: serde::de::DeserializeOwned>(agents: &Agents, name: &str, path: &str) -> Result<T, String> {
+    let answer = agents.get(name, path).await.map_err(|error| format!("{error:#}"))?;
+    commands::parse(&answer).map_err(|error| format!("{error:#}"))
 }
 
 fn draw_until_quit(first: (Report, Sights), heard: &mpsc::Receiver<Heard>) -> std::io::Result<()> {
@@ -168,13 +177,9 @@ impl View {
         (self.report, self.sights) = (Some(report), sights);
     }
 
-    /// The rows that the filter leaves: all of them, one page after the other.
-    fn rows(&self) -> Vec<Row> {
-        let Some(report) = &self.report else { return Vec::new() };
-        let page = |page: usize| Rows::of(report, &self.sights, &Asked { page, ..self.asked.clone() });
-        let first = page(1);
-        let pages = first.pages;
-        first.rows.into_iter().chain((2..=pages).flat_map(|number| page(number).rows)).collect()
+    /// The rows that the filter leaves.
+    fn rows(&self) -> Option<Rows> {
+        Some(Rows::whole(self.report.as_ref()?, &self.sights, &self.asked))
     }
 
     /// A key; `true` ends it.
@@ -194,7 +199,8 @@ impl View {
             self.selected = 0;
             return false;
         }
-        let last = self.rows().len().saturating_sub(1);
+        let rows = self.rows().map(|rows| rows.rows).unwrap_or_default();
+        let last = rows.len().saturating_sub(1);
         match (key.code, self.open.is_some()) {
             (KeyCode::Char('q'), _) => return true,
             (KeyCode::Esc | KeyCode::Left | KeyCode::Char('h'), true) => (self.open, self.scroll) = (None, 0),
@@ -207,7 +213,7 @@ impl View {
             (KeyCode::Down | KeyCode::Char('j'), true) => self.scroll = self.scroll.saturating_add(1),
             (KeyCode::Up | KeyCode::Char('k'), true) => self.scroll = self.scroll.saturating_sub(1),
             (KeyCode::Enter | KeyCode::Right | KeyCode::Char('l'), false) => {
-                self.open = self.rows().get(self.selected).map(|row| row.workload.clone());
+                self.open = rows.get(self.selected).map(|row| row.workload.clone());
             }
             (KeyCode::Char('s'), false) => self.asked.sort = next_sort(&self.asked.sort).into(),
             _ => {}
@@ -235,10 +241,11 @@ fn next_sort(sort: &str) -> &'static str {
 fn draw(frame: &mut Frame<'_>, view: &View) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(1)]).areas(frame.area());
-    frame.render_widget(heading(view), head);
+    let rows = view.rows();
+    frame.render_widget(heading(view, rows.as_ref()), head);
     match &view.open {
         Some(name) => one(frame, body, view, name),
-        None => list(frame, body, view),
+        None => list(frame, body, view, &rows.map(|rows| rows.rows).unwrap_or_default()),
     }
     let keys = match (view.typing, view.open.is_some()) {
         (true, _) => format!("filter: {}_   Enter keeps it, Esc clears it", view.asked.q),
@@ -248,9 +255,8 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
     frame.render_widget(Line::styled(keys, Style::new().add_modifier(Modifier::DIM)), foot);
 }
 
-fn heading(view: &View) -> Line<'static> {
-    let Some(report) = &view.report else { return Line::raw("trimtab top") };
-    let rows = Rows::of(report, &view.sights, &Asked::default());
+fn heading(view: &View, rows: Option<&Rows>) -> Line<'static> {
+    let (Some(report), Some(rows)) = (&view.report, rows) else { return Line::raw("trimtab top") };
     let silent = view.heard.map_or(Duration::ZERO, |heard| heard.elapsed());
     let (state, style) = match &view.problem {
         Some(problem) => (problem.clone(), view.colour(Color::Magenta)),
@@ -271,8 +277,7 @@ fn heading(view: &View) -> Line<'static> {
     Line::styled(text, style.add_modifier(Modifier::BOLD))
 }
 
-fn list(frame: &mut Frame<'_>, area: Rect, view: &View) {
-    let rows = view.rows();
+fn list(frame: &mut Frame<'_>, area: Rect, view: &View, rows: &[Row]) {
     let shown = rows.iter().map(|row| {
         let (sign, word) = row.state.shown();
         let style = match row.state {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
-use trimtab::rights::{ALL, Place};
+use trimtab::rights::{ALL, Place, When};
 
 type Granted = BTreeSet<(String, String, String, Place)>;
 
@@ -19,7 +19,9 @@ fn shipped(manifest: &str) -> Granted {
     let mut granted = Granted::new();
     for document in text.split("\n---") {
         let Ok(object) = serde_saphyr::from_str::<Value>(document) else { continue };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let place = match object["kind"].as_str() {
+            Some("ClusterRole") if name.ends_with("-door") => Place::Cluster,
             Some("ClusterRole") => Place::Workloads,
             Some("Role") => Place::Own,
             _ => continue,
@@ -37,8 +39,8 @@ fn shipped(manifest: &str) -> Granted {
     granted
 }
 
-fn needed(writes: bool) -> Granted {
-    let rights = ALL.iter().filter(|right| writes || !right.writes);
+fn needed(when: &[When]) -> Granted {
+    let rights = ALL.iter().filter(|right| when.contains(&right.when));
     rights
         .flat_map(|right| {
             let of = |verb: &&str| (right.group.to_owned(), right.resource.to_owned(), (*verb).to_owned(), right.place);
@@ -49,8 +51,15 @@ fn needed(writes: bool) -> Granted {
 
 #[test]
 fn the_shipped_roles_grant_what_is_needed_and_nothing_else() {
-    for (manifest, writes) in [("shadow.yaml", false), ("own.yaml", true), ("own-deployment.yaml", true)] {
-        let (shipped, needed) = (shipped(manifest), needed(writes));
+    let (always, writes) = ([When::Always], [When::Always, When::Writes]);
+    let manifests: [(&str, &[When]); 4] = [
+        ("shadow.yaml", &always),
+        ("own.yaml", &writes),
+        ("own-deployment.yaml", &writes),
+        ("shadow-authenticated.yaml", &[When::Always, When::Authenticates]),
+    ];
+    for (manifest, when) in manifests {
+        let (shipped, needed) = (shipped(manifest), needed(when));
         assert!(!shipped.is_empty(), "{manifest} has roles");
         let missing: Vec<_> = needed.difference(&shipped).collect();
         let beyond: Vec<_> = shipped.difference(&needed).collect();

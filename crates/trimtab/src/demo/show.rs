@@ -4,7 +4,7 @@ use super::day::{Span, Trouble};
 use super::fleet::Fleet;
 use super::real::Real;
 use super::scene::{CONTESTANTS, Form, Happened, Moment, Scene};
-use super::summary::{Contestant, Summary};
+use super::summary::{Contestant, Summary, contestants};
 use crate::page;
 use crate::serve::{self, Shown};
 use axum::Router;
@@ -101,6 +101,8 @@ struct Course<'a> {
 
 impl<'a> Course<'a> {
     fn of(scene: &'a Scene<'a>, speed: f64, (moment, happened): (usize, usize)) -> Self {
+        let missed = scene.missed();
+        let contestants = contestants(scene, &missed);
         let places = |missed: Vec<bool>| {
             missed.iter().enumerate().filter_map(|(place, missed)| missed.then_some(place)).collect()
         };
@@ -119,8 +121,8 @@ impl<'a> Course<'a> {
             first: happened,
             told: scene.happened.len(),
             spans: scene.spans,
-            missed: scene.missed().map(places),
-            contestants: Summary::of(scene).contestants,
+            missed: missed.map(places),
+            contestants,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What came of a demo: the figures of each contestant, and the moments that tell them apart.
 
-use super::scene::{Burden, CONTESTANTS, Form, Scene};
+use super::scene::{Burden, CONTESTANTS, Form, Ledger, Scene};
 use serde::Serialize;
 use std::fmt::Write;
 use trimtab_core::unit::Timestamp;
@@ -58,15 +58,6 @@ struct Run {
 impl Summary {
     pub(crate) fn of(scene: &Scene<'_>) -> Self {
         let missed = scene.missed();
-        let contestants =
-            CONTESTANTS.iter().zip(&scene.ledgers).zip(&missed).map(|((name, ledger), missed)| Contestant {
-                name,
-                missed_windows: missed.iter().filter(|missed| **missed).count(),
-                windows: missed.len(),
-                replica_hours: ledger.hours,
-                changes: ledger.changes,
-                churn: ledger.churn,
-            });
         let [ours, ..] = &scene.ledgers;
         Self {
             schema: "trimtab.dev/demo/v1",
@@ -75,7 +66,7 @@ impl Summary {
             hours: scene.at.since(scene.begins).get() / 3600.0,
             window_s: scene.window.get(),
             requests: ours.windows.iter().map(|(requests, _)| requests).sum(),
-            contestants: contestants.collect(),
+            contestants: contestants(scene, &missed),
             moments: telling(scene, &missed),
             burden: scene.burden,
         }
@@ -131,6 +122,19 @@ impl Summary {
             ),
         }
     }
+}
+
+/// The figures of each; `missed` says which windows each missed.
+pub(crate) fn contestants(scene: &Scene<'_>, missed: &[Vec<bool>; 3]) -> Vec<Contestant> {
+    let of = |((name, ledger), missed): ((&&'static str, &Ledger), &Vec<bool>)| Contestant {
+        name,
+        missed_windows: missed.iter().filter(|missed| **missed).count(),
+        windows: missed.len(),
+        replica_hours: ledger.hours,
+        changes: ledger.changes,
+        churn: ledger.churn,
+    };
+    CONTESTANTS.iter().zip(&scene.ledgers).zip(missed).map(of).collect()
 }
 
 fn burden(burden: Burden) -> String {

@@ -119,9 +119,9 @@ async fn agents(State(shown): State<Shown>) -> Html<String> {
     whole(&shown, "agents", "Agents", "/events/agents", &content)
 }
 
-type Name = Path<(String, String, String)>;
+pub(crate) type Name = Path<(String, String, String)>;
 
-fn target(Path((namespace, kind, name)): Name) -> Result<Target, String> {
+pub(crate) fn target(Path((namespace, kind, name)): Name) -> Result<Target, String> {
     format!("{namespace}/{kind}/{name}").parse().map_err(|error: crate::config::TargetError| error.to_string())
 }
 
@@ -152,14 +152,20 @@ async fn workload(State(shown): State<Shown>, name: Name, Query(when): Query<Whe
 }
 
 /// A workload as it is, or was.
-async fn find(shown: &Shown, target: Target, at: Option<Timestamp>) -> Result<Workload, (StatusCode, String)> {
+pub(crate) async fn find(
+    shown: &Shown,
+    target: Target,
+    at: Option<Timestamp>,
+) -> Result<Workload, (StatusCode, String)> {
     let Some(at) = at else {
         let found = known(&shown.report.borrow(), &target);
-        return found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("No policy names {target}.")));
+        return found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("no policy names {target}")));
     };
-    match look(shown, move |journal| past(journal, &target, at)).await? {
-        Past::Known(workload) => Ok(*workload),
-        Past::Unknown(why) => Err((StatusCode::NOT_FOUND, why)),
+    match look(shown, move |journal| past(journal, &target, at)).await {
+        Ok(Past::Known(workload)) => Ok(*workload),
+        Ok(Past::Unknown(why)) => Err((StatusCode::NOT_FOUND, why)),
+        // Nothing that was asked is wrong.
+        Err((_, problem)) => Err((StatusCode::INTERNAL_SERVER_ERROR, problem)),
     }
 }
 
@@ -218,7 +224,7 @@ fn before(at: Timestamp, span: Seconds) -> Timestamp {
     Timestamp(at.0.saturating_sub(milliseconds))
 }
 
-fn json<T: serde::Serialize>(answer: Result<T, (StatusCode, String)>) -> Response {
+pub(crate) fn json<T: serde::Serialize>(answer: Result<T, (StatusCode, String)>) -> Response {
     match answer {
         Ok(answer) => Json(answer).into_response(),
         Err((status, why)) => (status, format!("{why}\n")).into_response(),

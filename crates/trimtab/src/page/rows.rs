@@ -29,7 +29,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    fn of(workload: &Workload) -> Self {
+    pub(crate) fn of(workload: &Workload) -> Self {
         let Some(last) = &workload.last else { return Self::Undecided };
         match (&last.decision.demand, last.decision.verb) {
             (Demand::Stale { .. } | Demand::Unknown(_), _) => Self::Blind,
@@ -38,6 +38,16 @@ impl State {
             (Demand::Known { .. }, Verb::Hold) if !last.decision.bites.is_empty() => Self::Held,
             (Demand::Known { .. }, Verb::Hold | Verb::MoveToCheaperNode) => Self::Hold,
         }
+    }
+
+    /// Whether nobody knows what would be right.
+    pub(crate) const fn is_blind(self) -> bool {
+        matches!(self, Self::Undecided | Self::Blind)
+    }
+
+    /// Whether its size would change.
+    pub(crate) const fn is_changing(self) -> bool {
+        matches!(self, Self::ScaleOut | Self::ScaleDown)
     }
 
     /// A sign and a word: neither stands alone.
@@ -155,34 +165,41 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// A page of them.
     pub(crate) fn of(report: &Report, sights: &Sights, asked: &Asked) -> Self {
+        let mut all = Self::whole(report, sights, asked);
+        let page = asked.page.clamp(1, all.pages);
+        all.rows.drain(..((page - 1) * PAGE).min(all.rows.len()));
+        all.rows.truncate(PAGE);
+        Self { page, ..all }
+    }
+
+    /// All that the filter leaves, in their order.
+    pub(crate) fn whole(report: &Report, sights: &Sights, asked: &Asked) -> Self {
         let hour = |workload: &Workload| sights.get(&workload.workload).map(|sight| sight.hour).unwrap_or_default();
         let all: Vec<Row> = report.workloads.iter().map(|workload| Row::of(workload, hour(workload))).collect();
         let count = |of: &dyn Fn(&Row) -> bool| all.iter().filter(|row| of(row)).count();
-        let changing = count(&|row| matches!(row.state, State::ScaleOut | State::ScaleDown));
-        let blind = count(&|row| matches!(row.state, State::Blind | State::Undecided));
+        let changing = count(&|row| row.state.is_changing());
+        let blind = count(&|row| row.state.is_blind());
         let (missed, windows) = all.iter().fold((0, 0), |sum, row| (sum.0 + row.missed, sum.1 + row.windows));
         let replica_hours = all.iter().map(|row| row.replica_hours).sum();
         let total = all.len();
         let mut found: Vec<Row> = all.into_iter().filter(|row| matches(row, &asked.q)).collect();
         sort(&mut found, &asked.sort);
         let pages = found.len().div_ceil(PAGE).max(1);
-        let page = asked.page.clamp(1, pages);
-        let count = found.len();
-        let rows = found.into_iter().skip((page - 1) * PAGE).take(PAGE).collect();
         Self {
             schema: "trimtab.dev/overview/v1",
             at: report.at,
             all: total,
-            found: count,
-            page,
+            found: found.len(),
+            page: 1,
             pages,
             changing,
             blind,
             missed,
             windows,
             replica_hours,
-            rows,
+            rows: found,
         }
     }
 }

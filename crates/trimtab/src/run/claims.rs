@@ -117,9 +117,11 @@ impl Loop {
         self.blind = if sees { None } else { self.blind.or(Some(now)) };
         let blind = self.blind.is_some_and(|since| now.duration_since(since) >= super::BLIND);
         self.ownership.look_around(blind, boot);
+        self.unclaimed = 0;
         for workload in self.policies.workloads().values().cloned().collect::<Vec<Arc<Workload>>>() {
             let site = self.site(&workload);
             let unclaimed = self.ownership.unclaimed(&site, boot).filter(|_| self.claimable(&site).is_some());
+            self.unclaimed += usize::from(unclaimed.is_some());
             let problem =
                 unclaimed.map(|since| format!("no agent has claimed it for {since}, so its decisions are not written"));
             self.note_trouble(format!("{} (claim)", workload.target), problem);
