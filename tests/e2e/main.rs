@@ -21,4 +21,5 @@ mod pages;
 mod release;
 mod rounds;
 mod scaling;
+mod versions;
 mod world;

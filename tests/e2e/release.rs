@@ -11,7 +11,7 @@ use std::process::Command;
 const EPOCH: &str = "trimtab.dev/epoch";
 
 /// A Deployment of no pods that can run: agents decide it all the same.
-fn deployment(name: &str, labels: &Value) -> String {
+pub(crate) fn deployment(name: &str, labels: &Value) -> String {
     let container =
         json!({"name": "web", "image": "trimtab.dev/reference:dev", "resources": {"requests": {"cpu": "1"}}});
     let pod = json!({"automountServiceAccountToken": false, "nodeSelector": {"example.com/nowhere": "true"}, "containers": [container]});
@@ -33,13 +33,13 @@ fn with(text: &str, map: &str, more: &Value) -> String {
     object.to_string()
 }
 
-fn hpa(name: &str) -> String {
+pub(crate) fn hpa(name: &str) -> String {
     let behavior = json!({"behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}});
     with(&crate::beside::hpa(name, name), "/spec", &behavior)
 }
 
 /// Its owner's word, and a label of their own.
-fn labelled(text: &str) -> String {
+pub(crate) fn labelled(text: &str) -> String {
     with(text, "/metadata", &json!({"labels": {"trimtab.dev/mode": "floor", "team": "shop"}}))
 }
 

@@ -302,11 +302,22 @@ impl Agent {
         kubeconfig: &Path,
         settings: &[(&str, &str)],
     ) -> Self {
+        Self::of(&binary("trimtab"), cluster, (namespace, directory), kubeconfig, settings)
+    }
+
+    /// The same, of another build.
+    pub(crate) fn of(
+        build: &Path,
+        cluster: &Cluster,
+        (namespace, directory): (&str, &Path),
+        kubeconfig: &Path,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let listen = format!("127.0.0.1:{}", port());
         let log = File::options().create(true).append(true).open(directory.join("trimtab.log")).expect("a file");
         let policy = Some(directory.join("policy.yaml")).filter(|file| file.exists());
         let process = Process::start(
-            Command::new(binary("trimtab"))
+            Command::new(build)
                 .args(["run", "--prometheus-url", &cluster.prometheus, "--listen", &listen])
                 .args(["--namespace", namespace, "--lease-namespace", namespace])
                 .args(policy.iter().flat_map(|file| [OsStr::new("--policy"), file.as_os_str()]))
