@@ -472,7 +472,7 @@ fn outlooks(memory: &Memory, now: RequestsPerSecond, sight: Sight<'_>) -> [Outlo
     let prior = Bell { mean: ahead(0).get(), error: error_at(memory, Horizon(0)) * ahead(0).get() };
     let running = if sight.lacks(Part::Surprise) { prior } else { combine(prior, open, now) };
     let running = if rises(RequestsPerSecond::clamped(running.mean), now, memory, sight) {
-        Bell { mean: now.get(), error: (now.get() / sight.every.get()).sqrt() }
+        Bell { mean: now.get(), error: (now.get() / read_over(sight).get()).sqrt() }
     } else {
         running
     };
@@ -533,9 +533,14 @@ fn whole(memory: &Memory, Horizon(index): Horizon, mean: RequestsPerSecond, sigh
 
 /// Whether a reading stands above its window by more than chance and the record explain: demand rises within it.
 fn rises(window: RequestsPerSecond, now: RequestsPerSecond, memory: &Memory, sight: Sight<'_>) -> bool {
-    let chance = CHANCE * (window.get().max(1.0) / sight.every.get()).sqrt();
+    let chance = CHANCE * (window.get().max(1.0) / read_over(sight).get()).sqrt();
     let error = Ratio::clamped(error_at(memory, Horizon(0)));
     !sight.lacks(Part::Surprise) && now.less(window).get() > chance && shock::is_shock(now, window, error)
+}
+
+/// What a reading is about, at least: the time since the last, or the shortest scrape interval where one looks more often than that.
+fn read_over(sight: Sight<'_>) -> Seconds {
+    sight.every.max(EVERY)
 }
 
 /// A normal distribution.
