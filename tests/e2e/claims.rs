@@ -22,11 +22,11 @@ const LABEL: &str = "trimtab.dev/epoch";
 /// Workloads.
 const NUMBER: usize = 12;
 /// So many of them, the last ones, have an autoscaler, which is claimed instead of the workload and gets a floor.
-const FLOORS: usize = 4;
+pub(crate) const FLOORS: usize = 4;
 /// The promise.
 pub(crate) const LONGEST_GAP: Duration = Duration::from_secs(95);
 
-fn workload(number: usize) -> String {
+pub(crate) fn workload(number: usize) -> String {
     format!("w{number}")
 }
 

@@ -493,7 +493,7 @@ async fn flow_schema(client: &Client, path: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn with_each_guard_removed_what_it_prevents_happens() {
+async fn with_guards_removed_what_they_prevent_happens() {
     let Some(cluster) = Cluster::with_nodes("guards removed").await else { return };
     let _install = Install::apply(&cluster, OWN).await;
     let scope = cluster.namespace("e2e-guards").await;

@@ -84,7 +84,7 @@ async fn no_two_agents_ever_both_write_in_many_rounds() {
         let (count, most) = longest.entry(trouble).or_default();
         (*count, *most) = (*count + 1, (*most).max(took));
         claims::agents_are_ready(&cluster).await;
-        written_since(&world, cluster.audit_mark()).await;
+        everybody_writes(&world).await;
     }
     let figures = claims::check(&cluster.audited(mark), world.namespace());
     for (trouble, (count, most)) in &longest {
@@ -97,11 +97,18 @@ async fn no_two_agents_ever_both_write_in_many_rounds() {
     assert!(figures.writes > rounds, "there was something to write: {figures:?}");
 }
 
-/// Whoever decides now, writes.
-async fn written_since(world: &World, mark: u64) {
-    until("a size is written", 150, async || {
+/// A claim alone is no life: whoever has workloads now, writes the size of one, as their demand swings.
+async fn everybody_writes(world: &World) {
+    let (client, mark) = (&world.cluster.client, world.cluster.audit_mark());
+    let sized: BTreeSet<String> = (0..NUMBER - claims::FLOORS).map(claims::workload).collect();
+    until("every agent that has workloads writes", 180, async || {
         let audited = world.cluster.audited(mark);
-        audited.iter().any(|entry| entry.is_ours() && entry.size().is_some()).then_some(())
+        let committed = audited.iter().filter(|entry| entry.is_ours() && entry.response_status.code == 200);
+        let writers: BTreeSet<&str> =
+            committed.filter(|entry| entry.size().is_some()).map(|entry| entry.pod()).collect();
+        let (held, pods) = (claims::claims(client, world.namespace()).await, claims::pods(client).await);
+        let mut owners = held.iter().filter(|(name, _)| sized.contains(*name)).map(|(_, (agent, _))| agent);
+        owners.all(|agent| pods.get(agent).is_some_and(|pod| writers.contains(pod.name_any().as_str()))).then_some(())
     })
     .await;
 }

@@ -66,11 +66,11 @@ pub(crate) fn assess(
     let sample = match reading {
         Reading::Fresh(sample) => sample,
         Reading::Stale(sample) => {
-            memory.zero_since = None;
+            (memory.zero_since, memory.fall_since) = (None, None);
             return Demand::Stale { last: sample.value, age: sample.age };
         }
         Reading::Missing(absence) => {
-            memory.zero_since = None;
+            (memory.zero_since, memory.fall_since) = (None, None);
             return Demand::Unknown(*absence);
         }
     };
@@ -160,5 +160,16 @@ mod tests {
         }
         assert!(matches!(at(145, 140, busy(300)), Demand::Known { .. }), "two minutes");
         assert!(matches!(at(150, 140, busy(300)), Demand::Known { .. }), "and from then on");
+    }
+
+    #[test]
+    fn a_gap_starts_the_doubt_of_a_fall_anew() {
+        let busy = Some(RequestsPerSecond::whole(300));
+        let mut memory = Memory::default();
+        let mut at = |second: i64, reading| assess(&mut memory, &reading, busy, Timestamp(second * 1_000));
+        at(0, fresh(300));
+        assert_eq!(at(5, fresh(140)), Demand::Unknown(Absence::SuspiciousFall));
+        at(60, Reading::Missing(Absence::Unreachable));
+        assert_eq!(at(130, fresh(140)), Demand::Unknown(Absence::SuspiciousFall));
     }
 }

@@ -5,7 +5,7 @@
 //! (protection, pods that do not start), then the largest single step.
 
 use crate::demand::Demand;
-use crate::plan::{Plan, Rule};
+use crate::plan::Plan;
 use crate::policy::{Bounds, Policy};
 use crate::protect::Guard;
 use crate::snapshot::{Absence, Fleet, Reading, Snapshot};
@@ -126,10 +126,7 @@ pub(crate) fn apply(
     limited.bound(policy.replicas, plan);
     if limited.lowers() {
         limited.stabilize(policy, memory, snapshot.at);
-        // What no size keeps is kept by none that stays.
-        let hopeless = plan.is_some_and(|plan| plan.rule == Rule::Utilization);
-        let most = if hopeless { Seconds::clamped(f64::MAX) } else { policy.objective.latency };
-        limited.doubt(most, demand, snapshot);
+        limited.doubt(policy, demand, snapshot);
     }
     if limited.raises() {
         limited.hold_back(guards, &snapshot.fleet);
@@ -189,12 +186,12 @@ impl Limited {
         }
     }
 
-    fn doubt(&mut self, most: Seconds, demand: &Demand, snapshot: &Snapshot) {
+    fn doubt(&mut self, policy: &Policy, demand: &Demand, snapshot: &Snapshot) {
         if matches!(demand, Demand::Known { complete: false, .. }) {
             self.bite(Limit::PartialDemand, self.desired, None);
         }
         match &snapshot.latency {
-            Reading::Fresh(sample) if sample.value > most => {
+            Reading::Fresh(sample) if sample.value > policy.objective.latency => {
                 self.bite(Limit::Latency, self.desired, None);
             }
             Reading::Missing(Absence::NotConfigured) | Reading::Fresh(_) => {}

@@ -10,8 +10,9 @@
 //! reckoned with, each kept one gives the objective's share of that back, never more than there was. Windows whose demand nobody foresaw,
 //! or with a queue left from before, or while something downstream is above its limit, teach nothing.
 //!
-//! **Futility.** Where the objective is missed for an hour of windows on end by replicas that are idle for half of their time, more of them
-//! do not help: the requests themselves take too long. Then latency sizes nothing, until a window is kept.
+//! **Futility.** Where the objective is missed for an hour by replicas that are idle for half of their time, more of them do not help: the
+//! requests themselves take too long. Then latency asks for nothing more, until a window is kept, or busy replicas have missed for as long.
+//! It is no reason to remove any: while the objective is missed, nothing is removed (`limit`), for an incident looks like this too.
 
 use crate::policy::{Objective, Part, Policy};
 use crate::queue::Curve;
@@ -35,8 +36,8 @@ const STEADY: Ratio = Ratio::percent(97);
 const GAIN: f64 = 0.03;
 const FORGIVEN: f64 = 2.0 * GAIN;
 const MOST: f64 = 0.6;
-/// Windows on end that are missed by replicas less busy than this: an hour of half-minutes, longer than most incidents.
-const FUTILE: u32 = 120;
+/// How long idle replicas must have missed, and what idle is.
+const FUTILE: Seconds = Seconds::whole(3_600);
 const IDLE: Ratio = Ratio::percent(50);
 
 /// What the latency says of the model.
@@ -65,9 +66,9 @@ pub(crate) struct Memory {
     trust: Trust,
     /// Of what misses took off, before what is forgiven.
     taken: f64,
-    /// Windows on end that idle replicas missed.
+    /// How long idle replicas have missed since a window was kept, less how long busy ones have.
     #[serde(default)]
-    idle_misses: u32,
+    missed_idle: Seconds,
     /// When it was last learned, and the looks and ready replicas since.
     learned: Option<Timestamp>,
     looks: u32,
@@ -77,7 +78,7 @@ pub(crate) struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         let (evidence, trust) = ([0.0; VALUES], Trust::default());
-        Self { evidence, trust, taken: 0.0, idle_misses: 0, learned: None, looks: 0, ready: 0.0 }
+        Self { evidence, trust, taken: 0.0, missed_idle: Seconds::ZERO, learned: None, looks: 0, ready: 0.0 }
     }
 }
 
@@ -111,7 +112,7 @@ pub(crate) fn learn(
         return memory.trust;
     }
     let missed = seen > objective.latency;
-    if is_futile(memory, missed, lesson.busy) {
+    if is_futile(memory, missed, lesson.busy, objective.window) {
         // What misses taught was wrong: it starts anew with the first window that is kept.
         (memory.evidence, memory.taken) = ([0.0; VALUES], 0.0);
         memory.trust = Trust { futile: true, ..Trust::default() };
@@ -130,14 +131,15 @@ pub(crate) fn learn(
     memory.trust
 }
 
-/// Whether it is, once this window is counted; who is busy shows nothing either way.
-fn is_futile(memory: &mut Memory, missed: bool, busy: Option<Ratio>) -> bool {
-    memory.idle_misses = match (missed, busy) {
-        (false, _) => 0,
-        (true, Some(busy)) if busy < IDLE => memory.idle_misses.saturating_add(1),
-        (true, _) => memory.idle_misses,
+/// Whether it is, once this window is counted.
+fn is_futile(memory: &mut Memory, missed: bool, busy: Option<Ratio>, window: Seconds) -> bool {
+    memory.missed_idle = match (missed, busy) {
+        (false, _) => Seconds::ZERO,
+        (true, Some(busy)) if busy < IDLE => (memory.missed_idle + window).min(FUTILE),
+        (true, Some(_)) => memory.missed_idle.less(window),
+        (true, None) => memory.missed_idle,
     };
-    memory.idle_misses >= FUTILE
+    memory.missed_idle >= FUTILE || (memory.trust.futile && memory.missed_idle > Seconds::ZERO)
 }
 
 fn values() -> impl Iterator<Item = Ratio> {
@@ -229,5 +231,18 @@ mod tests {
         assert_eq!(with(120, 1.0, true, idle), Trust { futile: true, ..Trust::default() });
         assert!(!with(200, 1.0, true, Some(Ratio::percent(60))).futile, "busy ones may lack help");
         assert!(!with(200, 1.0, true, None).futile, "nobody knows how busy they are");
+    }
+
+    #[test]
+    fn futility_ends_with_a_window_that_is_kept_or_when_busy_replicas_miss_for_as_long() {
+        let hour = Seconds::whole(3_600);
+        let after = |missed, busy, windows: u32| {
+            let trust = Trust { futile: true, ..Trust::default() };
+            let mut memory = Memory { trust, missed_idle: hour, ..Memory::default() };
+            (0..windows).map(|_| is_futile(&mut memory, missed, busy, Seconds::whole(30))).last().unwrap()
+        };
+        assert!(!after(false, Some(Ratio::percent(40)), 1), "kept");
+        let busy = Some(Ratio::percent(70));
+        assert!(after(true, busy, 119) && !after(true, busy, 120), "an hour of misses by busy ones");
     }
 }

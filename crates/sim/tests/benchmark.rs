@@ -180,15 +180,12 @@ fn an_objective_that_no_size_keeps_is_not_bought_for_long() {
     // One request in fifty takes longer than 200 ms where nothing waits.
     let needs = Needs::Hyperexponential(3.0);
     let hopeless = Scenario { law: Law { needs, ..clear.law }, ..clear.clone() };
-    let late = |scenario: &Scenario| {
-        let rows = run(&workload, scenario, |_, _| {}).rows;
-        rows.iter().skip(rows.len() / 2).map(|row| f64::from(row.replicas)).sum::<f64>()
-    };
-    let (kept, missed) = (late(&clear), late(&hopeless));
-    assert!(
-        missed < 1.4 * kept,
-        "{missed} replicas in the windows of the second half, {kept} where the objective can be kept"
-    );
+    let rows = run(&workload, &hopeless, |_, _| {}).rows;
+    // An hour and a few minutes, with what was on its way.
+    let (hour, last) = (rows.get(130).expect("an hour of rows").replicas, rows.last().expect("rows").replicas);
+    let needed = run(&workload, &clear, |_, _| {}).rows.iter().map(|row| row.replicas).max().unwrap_or_default();
+    println!("{hour} replicas after an hour, {last} at the end, {needed} at most where the objective can be kept");
+    assert!(last <= hour.max(needed * 3 / 2), "idle replicas that miss buy no more of them: {hour}, then {last}");
 }
 
 /// Who takes a workload over in the middle of its course.

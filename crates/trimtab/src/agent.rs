@@ -69,7 +69,7 @@ pub fn run(settings: cli::Run) -> BoxFuture<'static, anyhow::Result<()>> {
         })?;
         tracing::info!(listen = %listener.local_addr()?, agent, mode = %settings.mode, "started");
         let ended = inbox.clone();
-        let door = settings.authenticate.then(|| Door::new(client.clone()));
+        let door = settings.authenticate.then(|| Door::new(writer.clone()));
         let server = axum::serve(listener, serve::app_behind(shown, door))
             .with_graceful_shutdown(async move { ended.closed().await });
         let server = tokio::spawn(server.into_future());

@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// What a right is taken back from is shown for so long at most.
+/// What a right is taken back from is shown for so long at most; a stream that is open, for [`STREAM`] more.
 const ALLOWED: Duration = Duration::from_mins(1);
 /// A right that was just given is seen after so long; a guesser asks the API server no more often for the same token.
 const REFUSED: Duration = Duration::from_secs(10);
@@ -33,6 +33,8 @@ const REFUSED: Duration = Duration::from_secs(10);
 const REMEMBERED: usize = 1_024;
 /// Reviews under way at most: whoever makes tokens up must not flood the API server through us.
 const REVIEWS: usize = 4;
+/// A review that takes longer than this, its turn included, says nothing: who asks is told so at once.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A stream is cut after so long, and asked for again with its token.
 const STREAM: Duration = Duration::from_mins(5);
 /// A token is about 1 KiB; a header that is longer is none.
@@ -88,6 +90,7 @@ impl Known {
 }
 
 impl Door {
+    /// By a client that repeats nothing: whoever asks does.
     pub(crate) fn new(client: Client) -> Self {
         Self { client, known: Arc::default(), turns: Arc::new(Semaphore::new(REVIEWS)) }
     }
@@ -155,7 +158,10 @@ async fn ask(State(door): State<Door>, request: Request, next: Next) -> Response
     }
     let path = if asked == "/metrics" { "/metrics" } else { "/trimtab" };
     let Some(token) = token(request.headers()) else { return unknown("this agent asks for a token") };
-    match door.verdict(&token, path).await {
+    let Ok(verdict) = tokio::time::timeout(PATIENCE, door.verdict(&token, path)).await else {
+        return unasked("it did not answer in 5 s");
+    };
+    match verdict {
         Ok(Verdict::Allowed) => cut(next.run(request).await),
         Ok(Verdict::Unknown) => unknown("the API server does not know this token, or it has expired"),
         Ok(Verdict::Forbidden(user)) => {
@@ -164,11 +170,13 @@ async fn ask(State(door): State<Door>, request: Request, next: Next) -> Response
             );
             (StatusCode::FORBIDDEN, cure).into_response()
         }
-        Err(error) => {
-            let why = format!("the API server could not be asked who may look: {}\n", words::api(&error));
-            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
-        }
+        Err(error) => unasked(&words::api(&error)),
     }
+}
+
+fn unasked(why: &str) -> Response {
+    let why = format!("the API server could not be asked who may look: {why}\n");
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
 fn unknown(why: &str) -> Response {

@@ -202,11 +202,8 @@ async fn give(client: &Client, what: &str, held: Vec<Held>, unseen: Vec<String>,
         let _ = writeln!(out, "refused: {why}");
     }
     if !wrong.is_empty() {
-        let _ = writeln!(
-            out,
-            "{} refused, the rest is done: mend that and run it again, it does what is left",
-            wrong.len()
-        );
+        let rest = if dry_run { "the rest is shown" } else { "the rest is done" };
+        let _ = writeln!(out, "{} refused, {rest}: mend that and run it again, it does what is left", wrong.len());
     }
     Printed { text: out, code: if wrong.is_empty() { 0 } else { 3 } }
 }

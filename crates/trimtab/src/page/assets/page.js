@@ -75,6 +75,9 @@
     source.addEventListener("turn", (event) => { heard = Date.now(); turn = Number(event.data); showLive(); });
     for (const [name, handle] of Object.entries(handlers)) source.addEventListener(name, (event) => { heard = Date.now(); handle(event.data); });
     source.onopen = () => { heard = Date.now(); handlers.opened?.(); };
+    // A refusal ends it for good (HTML, server-sent events); what refused may be over in a moment.
+    const mine = source;
+    source.onerror = () => { if (mine === source && mine.readyState === EventSource.CLOSED) setTimeout(() => { if (mine === source) follow(handlers); }, 5000); };
   };
   setInterval(showLive, 1000);
   addEventListener("pagehide", () => source?.close());
