@@ -105,7 +105,7 @@ async fn everybody_writes(world: &World) {
         let audited = world.cluster.audited(mark);
         let committed = audited.iter().filter(|entry| entry.is_ours() && entry.response_status.code == 200);
         let writers: BTreeSet<&str> =
-            committed.filter(|entry| entry.size().is_some()).map(|entry| entry.pod()).collect();
+            committed.filter(|entry| entry.size().is_some()).map(crate::cluster::Audited::pod).collect();
         let (held, pods) = (claims::claims(client, world.namespace()).await, claims::pods(client).await);
         let mut owners = held.iter().filter(|(name, _)| sized.contains(*name)).map(|(_, (agent, _))| agent);
         owners.all(|agent| pods.get(agent).is_some_and(|pod| writers.contains(pod.name_any().as_str()))).then_some(())
