@@ -357,7 +357,7 @@ async fn the_daemonset_scales_a_workload_with_exactly_its_permissions() {
     assert_eq!(of("/workload"), json!("e2e-install/deployment/web"), "{compared}");
     assert!(!of("/remarks").to_string().contains("missing"), "every agent answered: {compared}");
     let none = try_cli(&cluster, &["compare", "e2e-install/nobody"]).expect_err("there is no such workload");
-    assert!(none.contains("there are some of e2e-install/deployment/web"), "{none}");
+    assert!(none.contains("there are some of") && none.contains("e2e-install/deployment/web"), "{none}");
 
     let refused: Vec<Audited> = cluster
         .audited(mark)
@@ -484,11 +484,10 @@ async fn each_permission_that_is_taken_away_is_named() {
     }
 }
 
-/// Which flow schema the API server counts a request of this client under.
+/// Which flow schema the API server counts a request of this client under, whether it is allowed or not.
 async fn flow_schema(client: &Client, path: &str) -> Option<String> {
     let request = axum::http::Request::get(path).body(kube::client::Body::empty()).expect("a request");
     let answer = client.send(request).await.ok()?;
-    assert!(answer.status().is_success(), "{path}: {}", answer.status());
     Some(answer.headers().get("x-kubernetes-pf-flowschema-uid")?.to_str().ok()?.to_owned())
 }
 

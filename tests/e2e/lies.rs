@@ -262,7 +262,10 @@ async fn is_seen_and_held(world: &World, agent: &Agent, (proxy, lie): (&Proxy, &
     let other = report.workloads.iter().find(|workload| workload.workload.ends_with("/other")).expect("it is there");
     let last = other.last.as_ref().expect("it is decided");
     assert!(last.snapshot.demand.fresh().is_some() && report.at.since(last.decision.at).get() < 20.0, "{lie:?}");
-    // It is said, and a lie that lasts is no stream of lines.
+    // It is said, where it lasts, and is no stream of lines.
+    let said =
+        |log: &str| log.lines().skip(lines).any(|line| line.contains("/deployment/web") && line.contains(look.log));
+    until(&format!("{lie:?}: the log says {:?}", look.log), 60, async || said(&world.log()).then_some(())).await;
     let log = world.log();
     let new: Vec<&str> = log.lines().skip(lines).filter(|line| line.contains("/deployment/web")).collect();
     assert_eq!(new.iter().filter(|line| line.contains(look.log)).count(), 1, "{lie:?}: {new:#?}");
