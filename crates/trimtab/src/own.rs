@@ -2,7 +2,7 @@
 //!
 //! Both are a list of steps that the user's own rights carry out: an autoscaler is paused the way its kind documents it, a policy is put
 //! into the workload's namespace, and the workload gets the label by which its owner lets trimtab write. What is changed is kept beside the
-//! change, on the object itself, so that it can be given back by whoever comes later ([`back`]). `--dry-run` prints the steps as commands.
+//! change, on the object itself, so that it can be given back by whoever comes later (`back`). `--dry-run` prints the steps as commands.
 
 use crate::autoscalers;
 use crate::cli;

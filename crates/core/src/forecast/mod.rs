@@ -39,6 +39,8 @@ const JUMP: f64 = 0.02;
 const JUMP_SPREAD: f64 = 0.5;
 /// A reading stands above its window by more than so many standard deviations of what arrives by chance: one in three million.
 const CHANCE: f64 = 5.0;
+/// Windows without a reading that are a gap, and windows after it in which nothing rises.
+const RESUMES: f64 = 2.0;
 /// How much of a window's surprise is expected of the next one: half of it is noise.
 const CARRIED: f64 = 0.5;
 /// The next window's band, once this one has been seen in part.
@@ -140,6 +142,9 @@ struct Open {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Memory {
     read: Option<Timestamp>,
+    /// The end of the last gap of more than two windows.
+    #[serde(default)]
+    resumed: Option<Timestamp>,
     open: Option<Open>,
     /// The last windows, newest first.
     recent: VecDeque<RequestsPerSecond>,
@@ -163,6 +168,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             read: None,
+            resumed: None,
             open: None,
             recent: VecDeque::new(),
             fine: History::new(FINE),
@@ -267,6 +273,9 @@ pub(crate) fn observe(memory: &mut Memory, rate: RequestsPerSecond, sight: Sight
         return;
     }
     let elapsed = at.since(read);
+    if elapsed.get() > RESUMES * window.get() {
+        memory.resumed = Some(at);
+    }
     if elapsed.get() > SPANS * window.get() {
         lose(memory, elapsed, window);
     }
@@ -533,6 +542,11 @@ fn whole(memory: &Memory, Horizon(index): Horizon, mean: RequestsPerSecond, sigh
 
 /// Whether a reading stands above its window by more than chance and the record explain: demand rises within it.
 fn rises(window: RequestsPerSecond, now: RequestsPerSecond, memory: &Memory, sight: Sight<'_>) -> bool {
+    // A source that comes back reads low at first: rates over its gap, and pods that are not scraped yet. That is no rise.
+    let settles = sight.window() * Ratio::clamped(RESUMES);
+    if memory.resumed.is_some_and(|resumed| sight.at.since(resumed) < settles) {
+        return false;
+    }
     let chance = CHANCE * (window.get().max(1.0) / read_over(sight).get()).sqrt();
     let error = Ratio::clamped(error_at(memory, Horizon(0)));
     !sight.lacks(Part::Surprise) && now.less(window).get() > chance && shock::is_shock(now, window, error)

@@ -80,6 +80,19 @@ fn a_steep_ramp_is_believed_from_the_reading_that_shows_it() {
 }
 
 #[test]
+fn what_a_source_reads_low_after_its_gap_is_no_rise() {
+    let mut memory = Memory::default();
+    for second in (0..=600).step_by(5) {
+        predict(&mut memory, &known(250.0), Seconds::whole(30), at(second));
+    }
+    // Two minutes later: a rate over the gap, then what there is.
+    for (second, rate) in [(725, 18.0), (735, 177.0), (745, 205.0)] {
+        let seen = predict(&mut memory, &known(rate), Seconds::whole(30), at(second)).unwrap();
+        assert!(rate < 100.0 || seen.windows[0].mean < seen.now, "at {second} s: {:?}", seen.windows[0]);
+    }
+}
+
+#[test]
 fn a_jump_is_believed_within_five_seconds_and_may_go_on() {
     let jump = after(3_005, 5, |second| if second <= 3_000 { 200.0 } else { 400.0 });
     assert!((390.0..=400.0).contains(&jump.windows[0].mean.get()), "{:?}", jump.windows[0]);
