@@ -38,6 +38,8 @@ async fn settled(agent: &crate::world::Agent, rate: u32) {
                 && workload.last.as_ref().is_some_and(|last| {
                     last.decision.verb == Verb::Hold
                         && last.snapshot.demand.fresh().is_some_and(|demand| demand.get() > 0.97 * f64::from(rate))
+                        // What is planned for follows what is read within a window.
+                        && last.decision.plan.is_some_and(|plan| plan.demand.get() > 0.97 * f64::from(rate))
                         && last.decision.reason.code() == "TT-R10"
                 })
         })
