@@ -3,6 +3,9 @@
 
 use crate::cluster::{Cluster, throughout, until};
 use crate::world::World;
+use std::cell::Cell;
+use std::time::Duration;
+use tokio::time::Instant;
 use trimtab::report::Writes;
 use trimtab_core::Verb;
 
@@ -98,6 +101,16 @@ async fn api_server_restarted(cluster: &Cluster, world: &mut World, agent: &crat
 }
 
 async fn killed_and_restarted(world: &World, agent: crate::world::Agent, size: i32) -> crate::world::Agent {
+    // What it still makes of the last step of the load is not the restart's doing.
+    let since = Cell::new(None);
+    agent
+        .until("the size stays for a whole window", 150, |workload| {
+            let size = workload.last.as_ref().map(|last| last.decision.to);
+            let (kept, at) = since.get().filter(|(kept, _)| *kept == size).unwrap_or((size, Instant::now()));
+            since.set(Some((kept, at)));
+            at.elapsed() > Duration::from_secs(31)
+        })
+        .await;
     let before = world.replicas().await.0;
     agent.process.end("-KILL");
     let agent = world.trimtab_again();
