@@ -1,7 +1,7 @@
 //! Upgrade, rollback and upgrade again, between a build of trimtab that was made long ago and this one: on the same journal, the same
 //! annotations and the same claims.
 //!
-//! The older build is named by `TRIMTAB_OLDER`: `git worktree add ../older COMMIT`, and `cargo build -p trimtab` there.
+//! The older build is named by `TRIMTAB_OLDER`: `./bench versions COMMIT` makes one.
 
 use crate::cluster::{Cluster, binary, until};
 use crate::install::nobody_installed;

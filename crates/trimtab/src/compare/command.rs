@@ -138,13 +138,23 @@ impl Past<'_> {
         let mut all = Vec::new();
         for (workload, by) in known.iter().filter(|(workload, _)| self.asks_for(workload)) {
             let mut gathered = Gathered::of(workload, stretch::step(self.since));
-            let mut missing = silent.clone();
+            let mut missing = BTreeMap::new();
             for agent in by {
-                if let Err(why) = self.ask(agents, agent, workload, &mut gathered).await {
-                    missing.insert(agent, format!("{why:#}"));
+                // Who does not answer once is not waited for again: there may be thousands of workloads.
+                if silent.contains_key(agent) {
+                    continue;
+                }
+                match self.ask(agents, agent, workload, &mut gathered).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(refused)) => {
+                        missing.insert(agent, format!("{refused:#}"));
+                    }
+                    Err(unreached) => {
+                        silent.insert(agent, format!("{unreached:#}"));
+                    }
                 }
             }
-            for (agent, why) in missing {
+            for (agent, why) in silent.iter().chain(&missing) {
                 gathered.remark(format!("what only agent {agent} recorded is missing: {why}"));
             }
             // Nothing of it is kept but what is printed.
@@ -153,19 +163,30 @@ impl Past<'_> {
         Ok((all, known.into_keys().collect()))
     }
 
-    /// Asks one agent for all that it has of a workload, piece by piece.
-    async fn ask(&self, agents: &Agents, agent: &str, workload: &str, gathered: &mut Gathered) -> anyhow::Result<()> {
+    /// Asks one agent for all that it has of a workload, piece by piece: whether it could be asked, and whether it said so.
+    async fn ask(
+        &self,
+        agents: &Agents,
+        agent: &str,
+        workload: &str,
+        gathered: &mut Gathered,
+    ) -> anyhow::Result<anyhow::Result<()>> {
         #[expect(clippy::cast_possible_truncation, reason = "a minute at the most")]
         let step = (1_000.0 * stretch::step(self.since).get()) as i64;
         let mut next = Some(self.from());
         while let Some(from) = next {
             let path = format!("/api/v1/course/{workload}?from={}&until={}&step={step}", from.0, self.until.0);
-            let stretch: Stretch = answer(agents.get(agent, &path).await)?;
+            let stretch: Stretch = match commands::parse(&agents.get(agent, &path).await?) {
+                Ok(stretch) => stretch,
+                Err(refused) => return Ok(Err(refused)),
+            };
             next = stretch.next;
-            anyhow::ensure!(next.is_none_or(|next| next > from), "it does not get on at {}", from.0);
+            if next.is_some_and(|next| next <= from) {
+                return Ok(Err(anyhow::anyhow!("it does not get on at {}", from.0)));
+            }
             gathered.take(stretch);
         }
-        Ok(())
+        Ok(Ok(()))
     }
 }
 

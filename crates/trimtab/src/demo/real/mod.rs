@@ -125,18 +125,7 @@ impl Real {
         let start = async || Deployment::start(seed, clock.clone()).await.context(why);
         let deployments = [start().await?, start().await?, start().await?];
         let begins = clock.now();
-        let book = Book {
-            seed,
-            day: Day::real(seed, begins),
-            at: begins,
-            moments: Vec::new(),
-            happened: Vec::new(),
-            graded: <[Vec<Graded>; 3]>::default(),
-            latencies: [(); 3].map(|()| VecDeque::from([Vec::new()])),
-            hours: [0.0; 3],
-            arrived: 0,
-            late: Late::new(),
-        };
+        let book = Book::new(seed, begins);
         let lasts = lasts.min(REAL_DAY);
         Ok(Arc::new(Self { clock, begun: Instant::now(), begins, lasts, book: Mutex::new(book), deployments }))
     }
@@ -345,6 +334,21 @@ impl Real {
 }
 
 impl Book {
+    fn new(seed: u64, begins: Timestamp) -> Self {
+        Self {
+            seed,
+            day: Day::real(seed, begins),
+            at: begins,
+            moments: Vec::new(),
+            happened: Vec::new(),
+            graded: <[Vec<Graded>; 3]>::default(),
+            latencies: [(); 3].map(|()| VecDeque::from([Vec::new()])),
+            hours: [0.0; 3],
+            arrived: 0,
+            late: Late::new(),
+        }
+    }
+
     fn window(due: Duration) -> usize {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "windows of five minutes")]
         let window = (due.as_secs_f64() / WINDOW.get()) as usize;
@@ -453,18 +457,7 @@ mod tests {
     #[test]
     fn a_request_that_was_not_answered_is_slow_and_one_under_way_is_not_yet() {
         let begins = Timestamp(1_000);
-        let mut book = Book {
-            seed: 1,
-            day: Day::real(1, begins),
-            at: begins,
-            moments: Vec::new(),
-            happened: Vec::new(),
-            graded: <[Vec<Graded>; 3]>::default(),
-            latencies: [(); 3].map(|()| VecDeque::from([Vec::new()])),
-            hours: [0.0; 3],
-            arrived: 0,
-            late: Late::new(),
-        };
+        let mut book = Book::new(1, begins);
         let due = Duration::from_secs(3);
         book.send(due);
         book.send(due);
