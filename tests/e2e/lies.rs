@@ -225,9 +225,8 @@ async fn all_is_well(agent: &Agent) {
         let report = agent.report().await?;
         let sees = |name: &str, least: f64| {
             let workload = report.workloads.iter().find(|workload| workload.workload.ends_with(name));
-            workload
-                .and_then(|workload| workload.last.as_ref()?.snapshot.demand.fresh())
-                .is_some_and(|demand| demand.get() > least)
+            let last = workload.and_then(|workload| workload.last.as_ref()).filter(|last| !last.is_partial());
+            last.and_then(|last| last.snapshot.demand.fresh()).is_some_and(|demand| demand.get() > least)
         };
         (sees("/web", 0.9 * f64::from(RATE)) && sees("/other", 10.0) && report.troubles.is_empty()).then_some(())
     })

@@ -88,7 +88,11 @@ async fn no_two_agents_ever_both_write_in_many_rounds() {
     }
     let figures = claims::check(&cluster.audited(mark), world.namespace());
     for (trouble, (count, most)) in &longest {
-        println!("{:34} {count:3} rounds, all claimed by who can act within {:.1} s", trouble.name(), most.as_secs_f64());
+        println!(
+            "{:34} {count:3} rounds, all claimed by who can act within {:.1} s",
+            trouble.name(),
+            most.as_secs_f64()
+        );
     }
     println!(
         "{} claims, {} writes, {} refused; no write under another claim than the last",
