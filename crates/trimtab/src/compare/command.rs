@@ -139,7 +139,7 @@ impl Past<'_> {
         for (workload, by) in known.iter().filter(|(workload, _)| self.asks_for(workload)) {
             let mut gathered = Gathered::of(workload, stretch::step(self.since));
             let mut missing = BTreeMap::new();
-            for agent in by {
+            for agent in by.iter().copied() {
                 // Who does not answer once is not waited for again: there may be thousands of workloads.
                 if silent.contains_key(agent) {
                     continue;
