@@ -53,7 +53,7 @@ impl Kind {
         match self {
             Self::Still => "replicas: {min: 5, max: 8}\n  demand: {query: 'vector(1)', counted_at: proxy}",
             Self::Swings => {
-                "replicas: {min: 2, max: 8}\n  stabilization: 15s\n  demand: {query: 'vector(80) + 160 * (vector(time()) % 120 > bool 60)', counted_at: proxy}"
+                "replicas: {min: 2, max: 8}\n  stabilization: 15s\n  demand: {query: 'vector(80) + 160 * (vector(time()) % 60 > bool 30)', counted_at: proxy}"
             }
         }
     }

@@ -2,23 +2,24 @@
 //! short form is `claims`.
 //!
 //! In each round one thing happens, drawn from a seed: an agent's process is killed, or stopped for longer than its lease, or its node is
-//! cut off from the API server, or the API server is restarted, or all agents are upgraded in a rolling update. Demand swings all the
-//! while, so that there is always something to write. A clock that is off is not among them: processes of one kernel share its clock. The
-//! model (`crates/claim/tests/model.rs`) and the simulation have such clocks.
+//! cut off from the API server, or the API server is restarted, or all agents are upgraded in a rolling update, or the clock of one is an
+//! hour off. Demand swings all the while, so that there is always something to write.
 
 use crate::claims::{self, Kind, LONGEST_GAP};
 use crate::cluster::{Cluster, until};
 use crate::install::{Install, OWN};
 use crate::world::World;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, LogParams, Patch, PatchParams};
 use rand::seq::{IteratorRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,10 +37,11 @@ enum Trouble {
     CutOff,
     ApiServer,
     Upgrade,
+    ClockOff,
 }
 
 impl Trouble {
-    const ALL: [Self; 5] = [Self::Killed, Self::Stopped, Self::CutOff, Self::ApiServer, Self::Upgrade];
+    const ALL: [Self; 6] = [Self::Killed, Self::Stopped, Self::CutOff, Self::ApiServer, Self::Upgrade, Self::ClockOff];
 
     const fn name(self) -> &'static str {
         match self {
@@ -48,6 +50,7 @@ impl Trouble {
             Self::CutOff => "a node is cut off",
             Self::ApiServer => "the API server is restarted",
             Self::Upgrade => "agents are upgraded",
+            Self::ClockOff => "a clock is an hour off",
         }
     }
 }
@@ -65,6 +68,7 @@ async fn no_two_agents_ever_both_write_in_many_rounds() {
     let _install = Install::apply(&cluster, OWN).await;
     let agents = claims::agents_are_ready(&cluster).await;
     assert!(agents >= 3, "three agents on three nodes: start the testbed with --nodes 3");
+    give_clocks(&world, &std::env::var("TRIMTAB_CLOCKS").expect("./bench rounds sets TRIMTAB_CLOCKS")).await;
     claims::deploy(&world, NUMBER, Kind::Swings).await;
     let first = claims::settled(&world, NUMBER, None, Instant::now()).await;
     println!("{NUMBER} workloads, {agents} agents: all claimed after {:.1} s", first.as_secs_f64());
@@ -147,8 +151,16 @@ async fn strike(world: &World, trouble: Trouble, random: &mut Pcg64Mcg) -> Durat
             claims::settled(world, NUMBER, None, begun).await
         }
         Trouble::Upgrade => {
-            upgrade(world, random.random()).await;
+            let release = random.random::<u32>().to_string();
+            roll(world, &json!({"metadata": {"annotations": {"example.com/release": release}}})).await;
             claims::settled(world, NUMBER, None, begun).await
+        }
+        Trouble::ClockOff => {
+            let off = Off::an_hour(&pod, random.random());
+            let took = claims::settled(world, NUMBER, None, begun).await;
+            everybody_writes(world).await;
+            off.is_seen(world, &pod).await;
+            took
         }
     }
 }
@@ -164,14 +176,13 @@ async fn victim(world: &World, random: &mut Pcg64Mcg) -> (String, Pod) {
     (agent, pod)
 }
 
-/// All agents are replaced, one after the other, as by a new image.
-async fn upgrade(world: &World, release: u32) {
+/// All agents are replaced, one after the other, as by a new image: their template is changed by this patch.
+async fn roll(world: &World, template: &Value) {
     let api: Api<DaemonSet> = Api::namespaced(world.cluster.client.clone(), "trimtab");
-    let annotation =
-        json!({"spec": {"template": {"metadata": {"annotations": {"example.com/release": release.to_string()}}}}});
-    let patched = api.patch("trimtab", &PatchParams::default(), &Patch::Merge(&annotation)).await;
+    let patch = Patch::Strategic(json!({"spec": {"template": template}}));
+    let patched = api.patch("trimtab", &PatchParams::default(), &patch).await;
     let generation = patched.expect("an administrator may").metadata.generation;
-    until("the rolling update is over", 90, async || {
+    until("the rolling update is over", 120, async || {
         let status = api.get("trimtab").await.ok()?.status?;
         let all = status.desired_number_scheduled;
         (status.observed_generation >= generation
@@ -180,6 +191,74 @@ async fn upgrade(world: &World, release: u32) {
         .then_some(())
     })
     .await;
+}
+
+/// Makes all agents run the build that is linked to the machine's C library, and with libfaketime, in this directory: processes of one
+/// kernel share its clock, and what is linked statically cannot be shown another.
+async fn give_clocks(world: &World, directory: &str) {
+    let namespaces: Api<Namespace> = Api::all(world.cluster.client.clone());
+    // The shipped one forbids a directory of the host.
+    let allowed = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}});
+    let patched = namespaces.patch("trimtab", &PatchParams::default(), &Patch::Merge(&allowed)).await;
+    patched.expect("an administrator may");
+    let container = json!({
+        "name": "trimtab",
+        "command": [
+            "/clocks/ld-linux-x86-64.so.2", "--library-path", "/clocks", "--preload", "/clocks/libfaketimeMT.so.1", "/clocks/trimtab"
+        ],
+        "env": [
+            {"name": "FAKETIME_TIMESTAMP_FILE", "value": Off::FILE},
+            {"name": "FAKETIME_NO_CACHE", "value": "1"},
+            {"name": "FAKETIME_DONT_FAKE_MONOTONIC", "value": "1"},
+            {"name": "FAKETIME_DISABLE_SHM", "value": "1"},
+        ],
+        "volumeMounts": [
+            {"name": "clocks", "mountPath": "/clocks", "readOnly": true}, {"name": "clock", "mountPath": "/clock"}
+        ],
+    });
+    let volumes = json!([{"name": "clocks", "hostPath": {"path": directory}}, {"name": "clock", "emptyDir": {}}]);
+    roll(world, &json!({"spec": {"containers": [container], "volumes": volumes}})).await;
+}
+
+/// An agent whose clock is an hour ahead or behind. Mended when dropped.
+struct Off {
+    file: PathBuf,
+    seconds: i64,
+}
+
+impl Off {
+    const FILE: &str = "/clock/offset";
+
+    fn an_hour(pod: &Pod, ahead: bool) -> Self {
+        let process = claims::process(pod).expect("the agent runs on this machine");
+        let seconds = if ahead { 3_600 } else { -3_600 };
+        let off = Self { file: PathBuf::from(format!("/proc/{process}/root{}", Self::FILE)), seconds };
+        std::fs::write(&off.file, format!("{seconds:+}")).expect("the agent's clock is in its file system");
+        off
+    }
+
+    /// It is off, says the agent's own log: else the round has shown nothing.
+    async fn is_seen(&self, world: &World, pod: &Pod) {
+        let api: Api<Pod> = Api::namespaced(world.cluster.client.clone(), "trimtab");
+        until("the agent's log bears the time of a clock that is off", 90, async || {
+            let recent = LogParams { since_seconds: Some(60), ..LogParams::default() };
+            let log = api.logs(&pod.name_any(), &recent).await.ok()?;
+            let apart = |line: &str| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                let at: Timestamp = line["timestamp"].as_str()?.parse().ok()?;
+                Some(at.as_second() - Timestamp::now().as_second())
+            };
+            log.lines().filter_map(apart).any(|apart| (apart - self.seconds).abs() < 600).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Off {
+    fn drop(&mut self) {
+        // The pod may have ended meanwhile, and its clock with it.
+        let _ = std::fs::write(&self.file, "+0");
+    }
 }
 
 /// A node that does not reach the API server: neither its kubelet nor its pods. Mended when dropped.
