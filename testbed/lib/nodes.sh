@@ -70,6 +70,7 @@ connect_node() {
 }
 
 # The cgroups of an instance are below its own name in every hierarchy; the kubelet wants its root to be there before it starts.
+# Against other work they weigh as the many processes that are in them: left alone all pods would weigh as one.
 readonly CGROUPS=/sys/fs/cgroup
 is_cgroup2() { [ -e "$CGROUPS/cgroup.controllers" ]; }
 
@@ -83,11 +84,13 @@ make_node_cgroup() {
       done
     done
     mkdir -p "$CGROUPS/$top/$1"
+    [ ! -w "$CGROUPS/$top/cpu.weight" ] || echo 1600 >"$CGROUPS/$top/cpu.weight"
     return 0
   fi
   for h in cpu cpuacct cpuset memory devices freezer blkio pids systemd; do
     [ -d "$CGROUPS/$h" ] || continue
     mkdir -p "$CGROUPS/$h/$top/$1"
+    [ ! -w "$CGROUPS/$h/$top/cpu.shares" ] || echo 16384 >"$CGROUPS/$h/$top/cpu.shares"
     if [ "$h" = cpuset ]; then # a new cpuset is empty, and nothing can run in it
       for g in "$top" "$top/$1"; do
         for f in cpuset.cpus cpuset.mems; do cat "$CGROUPS/cpuset/$f" >"$CGROUPS/cpuset/$g/$f"; done
