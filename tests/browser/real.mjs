@@ -35,7 +35,7 @@ await browse(base, async (open) => {
       const { contestants } = await json("/api/v1/demo");
       for (const one of contestants) {
         const cell = (name) => page.textContent(`.score tr[data-who="${one.name}"] [data-value="${name}"]`);
-        assert.equal(await cell("missed_windows"), `${one.missed_windows} of ${one.windows}`);
+        assert.equal(await cell("missed_windows"), `${one.missed_windows} of ${one.windows} (${(100 * one.missed_windows / Math.max(1, one.windows)).toFixed(2)} %)`);
         same(await cell("replica_hours"), 60 * one.replica_hours);
         assert.equal(await cell("changes"), number(one.changes));
       }

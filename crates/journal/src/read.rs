@@ -178,7 +178,8 @@ impl Reader {
     }
 
     /// The records of a workload whose moments lie in the range, in the order they were written. What was written before
-    /// its oldest checkpoint that is left is not among them.
+    /// its oldest checkpoint that is left is not among them, nor what was written after its first checkpoint beyond the range: whoever asks
+    /// for an hour of last month is not read all that came since.
     pub fn records(&self, workload: &str, range: RangeInclusive<Timestamp>) -> Result<Records<'_>, ReadError> {
         let id = self.id(workload)?;
         let first = match id {
@@ -314,6 +315,11 @@ impl Records<'_> {
                     return Some(Err(error));
                 }
             };
+            if row.state.is_some() && row.at > *self.range.end() {
+                self.rows.next = None;
+                self.rows.page.clear();
+                return None;
+            }
             match self.thread.follow(&row) {
                 Read::Damaged(why) => {
                     return Some(Err(ReadError::Damaged { workload: row.workload, at: row.at, why }));

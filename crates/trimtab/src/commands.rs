@@ -2,7 +2,7 @@
 
 use crate::cli::{Cli, Explain, Lint, Replay, Status, Supposed};
 use crate::explain;
-use crate::page::what_if::{self, Answer, Asked};
+use crate::page::what_if::{self, Answer, Asked, Refusal};
 use crate::policies;
 use crate::remote;
 use crate::report::{self, Report, Workload};
@@ -125,19 +125,22 @@ async fn what_if(command: &Explain, at: Option<Timestamp>) -> anyhow::Result<Pri
     }
     let name = command.target.to_string();
     let answer: Answer = if let Some(journal) = &command.journal {
-        let last = last_of(journal, &name)?;
-        let Some(last) = last else {
-            return Ok(Printed::not_found(format!("the journal has no decision of {name}\n")));
-        };
-        what_if::answer(journal, &name, asked, asked.span(last)).map_err(anyhow::Error::msg)?
+        let last = last_of(journal, &name)?.unwrap_or(Timestamp(i64::MAX));
+        match what_if::answer(journal, &name, asked, asked.span(last)) {
+            Ok(answer) => answer,
+            Err(Refusal::Unknown(why)) => return Ok(Printed::not_found(format!("{why}\n"))),
+            Err(Refusal::Unable(why)) => anyhow::bail!("{why}"),
+        }
     } else {
         let agent = who_has(command).await?;
         let path = format!("/api/v1/what-if/{name}?{}", asked.query());
         let answer = remote::get(&command.source, &path, agent.as_deref()).await?;
-        if answer.status == 422 {
-            anyhow::bail!("{}", String::from_utf8_lossy(&answer.body).trim());
+        let said = || String::from_utf8_lossy(&answer.body).trim().to_owned();
+        match answer.status {
+            404 => return Ok(Printed::not_found(format!("{}; trimtab status lists what there is\n", said()))),
+            422 => anyhow::bail!("{}", said()),
+            _ => parse(&answer)?,
         }
-        parse(&answer)?
     };
     let text =
         if command.source.json { format!("{}\n", serde_json::to_string_pretty(&answer)?) } else { answer.text(&name) };

@@ -56,21 +56,30 @@ pub struct Meant {
 }
 
 /// Lets a Poisson process of `rate` requests a second arrive until that says `None`. `look` is told of each moment at which it is looked
-/// at, with the rate then and whether a request arrives; a silent course is looked at again after half a second.
+/// at, with the rate then and whether a request arrives; a silent course is looked at again after half a second. `began` says when the
+/// course began: where it says a later moment than before, because time stood still, what is due is that much later.
 pub async fn arrivals(
     seed: u64,
+    mut began: impl FnMut() -> Instant,
     mut rate: impl FnMut(Duration) -> Option<f64>,
     mut look: impl FnMut(Meant, f64, bool),
 ) {
     let mut draws = Pcg64Mcg::seed_from_u64(seed);
-    let begun = Instant::now();
     let mut due = Duration::ZERO;
     while let Some(rate) = rate(due) {
         // An exponential gap at the rate of this moment.
         let gap: f64 = Exp1.sample(&mut draws);
         let arrives = rate > 0.0 && gap / rate <= LOOK_AGAIN;
         due += Duration::from_secs_f64(if arrives { gap / rate } else { LOOK_AGAIN });
-        tokio::time::sleep_until(begun + due).await;
+        let mut begun = began();
+        loop {
+            tokio::time::sleep_until(begun + due).await;
+            let now = began();
+            if now <= begun {
+                break;
+            }
+            begun = now;
+        }
         look(Meant { begun, due }, rate, arrives);
     }
 }
@@ -125,5 +134,44 @@ impl Fleet {
             None => End::Lost,
         };
         Ended { due: meant.due, late, latency: at.elapsed(), end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, PoisonError};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_due_while_time_stood_still_is_not_sent_in_a_rush() {
+        let start = Instant::now();
+        let began = Arc::new(Mutex::new(start));
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let reads = |began: &Mutex<Instant>| *began.lock().unwrap_or_else(PoisonError::into_inner);
+        let (course, log) = (Arc::clone(&began), Arc::clone(&sent));
+        let rate = |due: Duration| (due < Duration::from_secs(20)).then_some(100.0);
+        let load = arrivals(
+            1,
+            move || reads(&course),
+            rate,
+            move |meant, _, arrives| {
+                if arrives {
+                    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                    log.push((meant.due, (meant.begun + meant.due).elapsed()));
+                }
+            },
+        );
+        let stop = async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            // An hour stands still.
+            *began.lock().unwrap_or_else(PoisonError::into_inner) += Duration::from_hours(1);
+            tokio::time::advance(Duration::from_hours(1)).await;
+        };
+        tokio::join!(load, stop);
+        let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let late = sent.iter().map(|(_, late)| *late).max();
+        assert!(late < Some(Duration::from_millis(20)), "{late:?}");
+        assert!((1_800..2_200).contains(&sent.len()), "as many as in 20 s: {}", sent.len());
+        assert!(start.elapsed() > Duration::from_secs(3_619), "{:?}", start.elapsed());
     }
 }

@@ -94,14 +94,20 @@ async fn main() -> anyhow::Result<()> {
         let rate = if set.is_nan() { course.rate(due) } else { Some(set) };
         rate.filter(|_| cli.duration.is_none_or(|duration| due < duration))
     };
-    let sending = arrivals(cli.seed, rate, |meant, rate, arrives| {
-        results.turn(meant.due, rate, || fleet.len());
-        if arrives {
-            let (fleet, results) = (Arc::clone(&fleet), Arc::clone(&results));
-            results.sent();
-            tokio::spawn(async move { results.ended(&fleet.ask(meant).await) });
-        }
-    });
+    let begun = tokio::time::Instant::now();
+    let sending = arrivals(
+        cli.seed,
+        || begun,
+        rate,
+        |meant, rate, arrives| {
+            results.turn(meant.due, rate, || fleet.len());
+            if arrives {
+                let (fleet, results) = (Arc::clone(&fleet), Arc::clone(&results));
+                results.sent();
+                tokio::spawn(async move { results.ended(&fleet.ask(meant).await) });
+            }
+        },
+    );
     tokio::select! {
         // What is under way when the course ends is waited for: it was sent, and counts.
         () = async { sending.await; results.all_ended().await } => {}

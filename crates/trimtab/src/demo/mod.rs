@@ -43,7 +43,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
-use summary::Summary;
+use summary::Closing;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use trimtab_claim::{AgentId, Incarnation};
@@ -136,11 +136,11 @@ impl Demo {
     }
 
     /// Ends it, wherever it is.
-    fn end(self) -> Summary {
+    fn end(self, as_file: bool) -> Closing {
         self.agent.end();
         let mut stage = self.fleet.stage();
         stage.plants.iter_mut().for_each(plant::Plant::end);
-        Summary::of(&stage.scene())
+        Closing::of(&stage.scene(), as_file)
     }
 }
 
@@ -156,10 +156,9 @@ pub fn demo(settings: cli::Demo) -> BoxFuture<'static, anyhow::Result<Printed>> 
             let directory = directory.context("failed to make a temporary directory for the demo's journal")?;
             (directory.path().join("journal.db"), Some(directory))
         };
-        let (played, ended, summary) =
+        let (ended, Closing { summary, report }) =
             if settings.simulated { simulated(&settings, &journal).await? } else { real(&settings, &journal).await? };
-        if let Some(file) = &settings.html {
-            let report = played.read(|scene| show::report(scene, &summary));
+        if let (Some(file), Some(report)) = (&settings.html, report) {
             std::fs::write(file, report).with_context(|| format!("failed to write {}", file.display()))?;
         }
         let text =
@@ -169,17 +168,18 @@ pub fn demo(settings: cli::Demo) -> BoxFuture<'static, anyhow::Result<Printed>> 
 }
 
 /// A day of virtual time.
-async fn simulated(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Played, Ended, Summary)> {
+async fn simulated(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Ended, Closing)> {
     let (mut demo, shown) = Demo::new(settings.seed, settings.lasts(DAY), journal)?;
     let speed = Arc::new(AtomicU64::new(settings.speed.unwrap_or(cli::Speed::DAY_IN_FIVE_MINUTES).0.to_bits()));
     let played = Played::Simulated { fleet: demo.fleet.clone(), speed: Arc::clone(&speed) };
     // Whoever still looks at the page when it is dropped keeps nothing from ending.
-    let _server = serve(settings, Board::new(played.clone(), shown, settings.listen)).await?;
+    let _server = serve(settings, Board::new(played, shown, settings.listen)).await?;
     let progress = progress(demo.until.since(BEGINS), settings.json)?;
     let ended = drive(&mut demo, &speed, &progress).await;
     progress.finish_and_clear();
-    let summary = tokio::task::spawn_blocking(move || demo.end()).await.context("the demo's end failed")?;
-    Ok((played, ended, summary))
+    let as_file = settings.html.is_some();
+    let closing = tokio::task::spawn_blocking(move || demo.end(as_file)).await.context("the demo's end failed")?;
+    Ok((ended, closing))
 }
 
 /// A demo of real requests, under way.
@@ -204,17 +204,17 @@ impl Running {
     }
 
     /// Ends it, wherever it is.
-    async fn end(self) -> Summary {
-        let summary = self.real.read(Summary::of);
+    async fn end(self, as_file: bool) -> Closing {
+        let closing = self.real.read(|scene| Closing::of(scene, as_file));
         drop(self.tasks);
         self.inbox.send(Event::Stop).await;
         drop(tokio::time::timeout(LAST, self.agent).await);
-        summary
+        closing
     }
 }
 
 /// Five minutes of real requests.
-async fn real(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Played, Ended, Summary)> {
+async fn real(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Ended, Closing)> {
     let lasts = Seconds::new(settings.lasts(DAY).get() / DAY.get() * REAL_DAY.get()).unwrap_or(REAL_DAY);
     let running = Running::begin(settings.seed, lasts, journal).await?;
     let played = Played::Real(Arc::clone(&running.real));
@@ -230,7 +230,7 @@ async fn real(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Played, E
         // What was sent last is answered first.
         tokio::time::sleep(LAST).await;
     }
-    Ok((played, ended, running.end().await))
+    Ok((ended, running.end(settings.html.is_some()).await))
 }
 
 /// Tells what happens, for as long as somebody listens.
@@ -353,7 +353,7 @@ mod tests {
         }
         let told =
             demo.fleet.stage().scene().happened.iter().map(|event| format!("{} {}", event.who, event.what)).collect();
-        let summary = demo.end();
+        let summary = demo.end(false).summary;
         let reader = trimtab_journal::Reader::open(&journal).unwrap();
         let replay = trimtab_journal::replay(&reader, &trimtab_journal::Filter::everything()).unwrap();
         assert!(replay.records > 0 && replay.is_clean() && replay.gaps.is_empty(), "{replay}");
@@ -380,8 +380,31 @@ mod tests {
         assert!(dark.count() > 0, "{told:?}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_simulated_day_is_not_raced_through_after_time_stood_still() {
+        let kept = tempfile::tempdir().unwrap();
+        let (mut demo, _shown) = Demo::new(1, DAY, &kept.path().join("journal.db")).unwrap();
+        let speed = AtomicU64::new(50.0_f64.to_bits());
+        let progress = ProgressBar::hidden();
+        // Ten ticks a second.
+        let driving = drive(&mut demo, &speed, &progress);
+        let standing_still = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let before = progress.position();
+            tokio::time::advance(Duration::from_hours(1)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            (before, progress.position())
+        };
+        let (before, after) = tokio::select! {
+            ended = driving => panic!("{ended:?}"),
+            positions = standing_still => positions,
+        };
+        assert!((25..=31).contains(&before), "{before}");
+        assert!(after > before && after - before <= 7, "half a second of it, not an hour: {before} to {after}");
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn real_requests_are_answered_and_decided_about_and_a_lost_replica_comes_back() {
+    async fn real_requests_are_answered_and_scaled_out_for_and_a_lost_replica_comes_back() {
         let kept = tempfile::tempdir().unwrap();
         let journal = kept.path().join("journal.db");
         let running = Running::begin(1, Seconds::whole(300), &journal).await.unwrap();
@@ -409,6 +432,14 @@ mod tests {
             last.is_some_and(|last| last.snapshot.demand.fresh().is_some() && last.snapshot.fleet.ready.0 > 0)
         });
         tokio::time::timeout(Duration::from_mins(2), known).await.unwrap().unwrap();
+        // A crowd comes: trimtab itself orders more, and they serve.
+        let before = real.read(|scene| scene.moments.last().map(|moment| moment.sides[0].wanted)).unwrap();
+        real.strike(Trouble::FlashCrowd);
+        until("trimtab scales out, and what it ordered is ready", &|scene| {
+            let ours = |event: &scene::Happened| event.who == "trimtab" && event.what.starts_with("ScaleOut");
+            scene.happened.iter().any(ours) && scene.moments.last().is_some_and(|moment| moment.sides[0].ready > before)
+        })
+        .await;
         real.kill();
         until("the lost one is replaced", &|scene| {
             let lost = scene.happened.iter().rfind(|event| event.what.contains("is lost")).map(|event| event.at);
@@ -416,7 +447,19 @@ mod tests {
             later.into_iter().any(|moment| moment.sides.iter().all(|side| side.ready == side.wanted))
         })
         .await;
-        let summary = running.end().await;
+        let Closing { summary, report } = running.end(true).await;
+        let report = report.unwrap();
+        for one in &summary.contestants {
+            let row = report.split("<tr data-who=\"").find(|row| row.starts_with(one.name)).unwrap();
+            for cell in one.cells(scene::Form::Real) {
+                assert!(row.contains(&format!(">{cell}</td>")), "{cell} in {row}");
+                assert!(summary.text().contains(&cell), "{cell} in {}", summary.text());
+            }
+        }
+        assert!(
+            report.contains(&summary.text().replace('>', "&gt;")),
+            "the report has the summary in it, to the digit"
+        );
         assert!(serde_json::to_string(&summary).unwrap().contains("\"form\":\"real\""));
         assert!(summary.text().contains("real requests") && summary.text().contains("cores in use"));
         // What was decided about real replicas comes out again.

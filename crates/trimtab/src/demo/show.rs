@@ -3,7 +3,7 @@
 use super::day::{Span, Trouble};
 use super::fleet::Fleet;
 use super::real::Real;
-use super::scene::{CONTESTANTS, Form, Happened, Moment, Scene};
+use super::scene::{Form, Happened, Moment, Scene};
 use super::summary::{Contestant, Summary, contestants};
 use crate::page;
 use crate::serve::{self, Shown};
@@ -259,7 +259,8 @@ fn buttons(form: Form) -> [(Trouble, &'static str); 4] {
 }
 
 async fn demo(State(board): State<Board>) -> Html<String> {
-    let (form, zero) = board.played.read(|scene| (scene.form, scene.clock(scene.begins)));
+    let (form, zero, contestants) =
+        board.played.read(|scene| (scene.form, scene.clock(scene.begins), contestants(scene, &scene.missed())));
     let content = html! {
         h1.hidden { "Demo" }
         p.note { (note(form)) }
@@ -278,14 +279,14 @@ async fn demo(State(board): State<Board>) -> Html<String> {
                 button type="button" data-post="/demo/kill" title="Everybody loses one." { "kill a replica" }
             }
         }
-        (body(form))
+        (body(form, &contestants))
         p.command { a href=(WORKLOAD) { "trimtab's view of this workload" } " · " a href="/api/v1/demo" { "JSON" } }
     };
     page::whole(&board.shown, "demo", "Demo", "/events/demo", &content)
 }
 
 /// What the page and the report have in common.
-fn body(form: Form) -> Markup {
+fn body(form: Form, contestants: &[Contestant]) -> Markup {
     let (missed, hours, spans) = match form {
         Form::Simulated => (
             "Missed half-minutes",
@@ -301,10 +302,12 @@ fn body(form: Form) -> Markup {
             table.score {
                 thead { tr { th {} th.number scope="col" { (missed) } th.number scope="col" { (hours) } th.number scope="col" { "Changes" } th.number scope="col" { "Replicas +/−" } } }
                 tbody {
-                    @for name in CONTESTANTS {
-                        tr data-who=(name) {
-                            th scope="row" { (name) }
-                            td.number data-value="missed_windows" {} td.number data-value="replica_hours" {} td.number data-value="changes" {} td.number data-value="churn" {}
+                    @for one in contestants {
+                        tr data-who=(one.name) {
+                            th scope="row" { (one.name) }
+                            @for (name, value) in ["missed_windows", "replica_hours", "changes", "churn"].into_iter().zip(one.cells(form)) {
+                                td.number data-value=(name) { (value) }
+                            }
                         }
                     }
                 }
@@ -356,7 +359,7 @@ pub(crate) fn report(scene: &Scene<'_>, summary: &Summary) -> String {
                     h1 { (heading) }
                     pre.small { (summary.text()) }
                     div.clock id="clock" {}
-                    (body(scene.form))
+                    (body(scene.form, &summary.contestants))
                 }
                 script type="application/json" id="data" { (PreEscaped(data)) }
                 script { (PreEscaped(page::SCRIPTS[0])) }
@@ -438,7 +441,7 @@ mod tests {
     async fn a_span_beyond_all_time_is_empty_and_no_span_is_the_last_hours() {
         let kept = tempfile::tempdir().unwrap();
         let (demo, app) = played(kept.path(), true);
-        let summary = tokio::task::spawn_blocking(|| demo.end()).await.unwrap();
+        let summary = tokio::task::spawn_blocking(|| demo.end(false)).await.unwrap().summary;
         assert!(!summary.contestants.is_empty());
         let body = async |path: &str| {
             let answer = ask(&app, "GET", path, &[]).await;

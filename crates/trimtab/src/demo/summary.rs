@@ -1,6 +1,7 @@
 //! What came of a demo: the figures of each contestant, and the moments that tell them apart.
 
 use super::scene::{Burden, CONTESTANTS, Form, Ledger, Scene};
+use crate::explain::number;
 use serde::Serialize;
 use std::fmt::Write;
 use trimtab_core::unit::Timestamp;
@@ -28,7 +29,7 @@ pub(crate) struct Summary {
 /// One contestant.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Contestant {
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// Windows in which more than 1 % of the requests took longer than 200 ms, and all.
     missed_windows: usize,
     windows: usize,
@@ -55,6 +56,21 @@ struct Run {
     missed: [usize; 3],
 }
 
+impl Contestant {
+    /// Its figures for people, the same in a terminal, on the page and in a report: missed windows, what replicas cost, changes, churn.
+    pub(crate) fn cells(&self, form: Form) -> [String; 4] {
+        let share = 100.0 * self.missed_windows as f64 / self.windows.max(1) as f64;
+        // Minutes of replicas where all of it takes five.
+        let unit = if form == Form::Real { 60.0 } else { 1.0 };
+        [
+            format!("{} of {} ({share:.2} %)", self.missed_windows, self.windows),
+            number(unit * self.replica_hours),
+            self.changes.to_string(),
+            self.churn.to_string(),
+        ]
+    }
+}
+
 impl Summary {
     pub(crate) fn of(scene: &Scene<'_>) -> Self {
         let missed = scene.missed();
@@ -74,23 +90,16 @@ impl Summary {
 
     /// For a terminal.
     pub(crate) fn text(&self) -> String {
-        // Minutes of replicas where all of it takes five.
-        let (windows, replicas, unit) = match self.form {
-            Form::Simulated => ("MISSED HALF-MINUTES".to_owned(), "REPLICA-HOURS", 1.0),
-            Form::Real => (format!("MISSED WINDOWS OF {:.0} s", self.window_s), "REPLICA-MINUTES", 60.0),
+        let (windows, replicas) = match self.form {
+            Form::Simulated => ("MISSED HALF-MINUTES".to_owned(), "REPLICA-HOURS"),
+            Form::Real => (format!("MISSED WINDOWS OF {:.0} s", self.window_s), "REPLICA-MINUTES"),
         };
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
         table.set_header([String::new(), windows, replicas.into(), "CHANGES".into(), "REPLICAS +/-".into()]);
         for one in &self.contestants {
-            let share = 100.0 * one.missed_windows as f64 / one.windows.max(1) as f64;
-            table.add_row([
-                one.name.to_owned(),
-                format!("{} of {} ({share:.2} %)", one.missed_windows, one.windows),
-                format!("{:.1}", unit * one.replica_hours),
-                one.changes.to_string(),
-                one.churn.to_string(),
-            ]);
+            let [missed, hours, changes, churn] = one.cells(self.form);
+            table.add_row([one.name.to_owned(), missed, hours, changes, churn]);
         }
         let mut text = self.heading();
         for line in table.lines() {
@@ -121,6 +130,22 @@ impl Summary {
                 self.burden.map(burden).unwrap_or_default()
             ),
         }
+    }
+}
+
+/// The end of a demo, told in one go, so that the report says what the summary says.
+#[derive(Clone, Debug)]
+pub(crate) struct Closing {
+    pub(crate) summary: Summary,
+    /// As one file, where somebody asked for it.
+    pub(crate) report: Option<String>,
+}
+
+impl Closing {
+    pub(crate) fn of(scene: &Scene<'_>, as_file: bool) -> Self {
+        let summary = Summary::of(scene);
+        let report = as_file.then(|| super::show::report(scene, &summary));
+        Self { summary, report }
     }
 }
 

@@ -242,7 +242,13 @@ async fn explanation(State(shown): State<Shown>, name: Name, Query(when): Query<
 async fn answer(State(shown): State<Shown>, name: Name, Query(asked): Query<what_if::Asked>) -> Response {
     let Ok(target) = target(name) else { return (StatusCode::BAD_REQUEST, "no such workload\n").into_response() };
     let span = asked.span(shown.report.borrow().at);
-    json(look(&shown, move |journal| what_if::answer(journal, &target.to_string(), asked, span)).await)
+    let played = look(&shown, move |journal| Ok(what_if::answer(journal, &target.to_string(), asked, span))).await;
+    json(played.and_then(|answer| {
+        answer.map_err(|refusal| match refusal {
+            what_if::Refusal::Unknown(why) => (StatusCode::NOT_FOUND, why),
+            what_if::Refusal::Unable(why) => (StatusCode::UNPROCESSABLE_ENTITY, why),
+        })
+    }))
 }
 
 // === what changes ===

@@ -4,8 +4,12 @@
 //! Both the policy as it is and the one that is asked about are played by [`trimtab_sim`] on the very same requests, so that the difference
 //! between them is the policy's alone; what was measured stands beside it, because a simulated service is not the real one: one queue before
 //! all replicas, exponential needs, a replica serves what was believed of it.
+//!
+//! What is played is bounded in time and in requests, so that no question keeps an agent busy for long: the newest part of what was asked for
+//! is played, and the answer says what was left out.
 
 use crate::explain::number;
+use crate::serve::listing;
 use crate::words::chain;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -18,8 +22,12 @@ use trimtab_sim::law::{Law, Startup};
 use trimtab_sim::run::{self, Scenario, Score};
 use trimtab_sim::workload::Workload;
 
-/// Half-minutes that are played at most: six hours take about a second.
+/// Half-minutes that are played at most.
 const MOST: usize = 720;
+/// Requests that are played at most, each twice: a second or two of one core.
+const MOST_REQUESTS: f64 = 5_000_000.0;
+/// Whoever waits for so long has gone: nothing else bounds the queue of a size that is far too small.
+const PATIENCE: Seconds = Seconds::whole(30);
 /// What they last.
 pub(crate) const LONGEST: Seconds = Seconds::whole(21_600);
 const HALF_MINUTE: Seconds = Seconds::whole(30);
@@ -44,6 +52,9 @@ pub(crate) struct Answer {
     schema: String,
     /// Hours of recorded demand that were played.
     pub(crate) hours: f64,
+    /// What of the span was not played, and why, for people; nothing where all of it was.
+    #[serde(default)]
+    pub(crate) left_out: Option<String>,
     pub(crate) recorded: Setting,
     pub(crate) asked: Setting,
     /// Simulated, with the policy as it is.
@@ -64,6 +75,9 @@ pub(crate) struct Setting {
 /// What came of a simulated run.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Outcome {
+    /// Requests that were simulated.
+    #[serde(default)]
+    pub(crate) requests: u64,
     pub(crate) windows: u64,
     pub(crate) missed: u64,
     pub(crate) replica_hours: f64,
@@ -75,6 +89,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     fn of(score: &Score) -> Self {
         Self {
+            requests: score.requests,
             windows: score.intervals,
             missed: score.violations,
             replica_hours: score.replica_hours,
@@ -99,17 +114,32 @@ impl Asked {
         parts.into_iter().flatten().collect::<Vec<_>>().join("&")
     }
 
-    /// The span that is played, where the last record, or now, is `until`.
+    /// The span that is asked about, where the last record, or now, is `until`.
     pub(crate) fn span(&self, until: Timestamp) -> RangeInclusive<Timestamp> {
         let until = self.until.map_or(until, Timestamp);
         self.from.map_or_else(|| super::before(until, LONGEST), Timestamp)..=until
     }
 }
 
+/// Why there is no answer, in words for whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Nothing of that name was ever decided.
+    Unknown(String),
+    /// It cannot be played, or not like this.
+    Unable(String),
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self::Unable(why)
+    }
+}
+
 impl Answer {
     /// For a terminal: what changes, and what comes of it.
     pub(crate) fn text(&self, workload: &str) -> String {
-        let Self { recorded, asked, as_is, then, .. } = self;
+        let Self { recorded, asked, as_is, then, left_out, .. } = self;
         let changed = [
             (recorded.min != asked.min).then(|| format!("min {} (is {})", asked.min, recorded.min)),
             (recorded.max != asked.max).then(|| format!("max {} (is {})", asked.max, recorded.max)),
@@ -140,10 +170,11 @@ impl Answer {
         let table: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
         let table = table.join("\n");
         format!(
-            "{workload}: what if {changed}?\nThe recorded demand once more, simulated: {} h, {} half-minutes, the same requests for both\n\n{table}\n\n\
+            "{workload}: what if {changed}?\nThe recorded demand once more, simulated: {} h, {} half-minutes, the same requests for both\n{}\n{table}\n\n\
              A simulated service is not the real one: one queue before all replicas, each serving what was believed of it. Nothing was written.\n",
             number(self.hours),
-            then.windows
+            then.windows,
+            left_out.as_ref().map(|left_out| format!("{left_out}\n")).unwrap_or_default(),
         )
     }
 }
@@ -159,24 +190,25 @@ struct Recorded {
     capacity: RequestsPerSecond,
     startup: Seconds,
     demand: Workload,
+    left_out: Option<String>,
 }
 
-/// Plays the recorded demand of a span again.
+/// Plays the recorded demand of a span again: its newest part, as far as that is bounded.
 ///
 /// # Errors
-/// Where it cannot be: why, in words for whoever asked.
+/// Where it cannot be: why.
 pub(crate) fn answer(
     journal: &Path,
     workload: &str,
     asked: Asked,
     span: RangeInclusive<Timestamp>,
-) -> Result<Answer, String> {
+) -> Result<Answer, Refusal> {
     let recorded = recorded(journal, workload, span)?;
     let bounds = recorded.policy.replicas;
     let min = asked.min.unwrap_or(bounds.min().0);
     let max = asked.max.unwrap_or(bounds.max().0);
     let Some(then) = Bounds::new(Replicas(min), Replicas(max)).filter(|bounds| bounds.max() <= Replicas(1_000)) else {
-        return Err(format!("expected 1 <= min <= max <= 1000, not min {min} and max {max}"));
+        return Err(format!("expected 1 <= min <= max <= 1000, not min {min} and max {max}").into());
     };
     let of = |bounds: Bounds, latency: Seconds, startup: Seconds| Setting {
         min: bounds.min().0,
@@ -189,7 +221,8 @@ pub(crate) fn answer(
     let startup = asked.startup_s.map_or(recorded.startup, Seconds::whole);
     Ok(Answer {
         schema: "trimtab.dev/what-if/v1".into(),
-        hours: recorded.demand.rates.len() as f64 / 120.0,
+        hours: hours(recorded.demand.rates.len()),
+        left_out: recorded.left_out.clone(),
         recorded: of(bounds, target, recorded.startup),
         asked: of(then, latency, startup),
         as_is: play(&recorded, bounds, target, recorded.startup),
@@ -197,11 +230,19 @@ pub(crate) fn answer(
     })
 }
 
-fn recorded(journal: &Path, workload: &str, span: RangeInclusive<Timestamp>) -> Result<Recorded, String> {
+fn hours(half_minutes: usize) -> f64 {
+    half_minutes as f64 / 120.0
+}
+
+fn recorded(journal: &Path, workload: &str, span: RangeInclusive<Timestamp>) -> Result<Recorded, Refusal> {
     let reader = Reader::open(journal).map_err(|error| chain(&error))?;
+    // Whoever asks for a year is not read a year.
+    let from = (*span.start()).max(super::before(*span.end(), LONGEST));
+    let older = reader.at(workload, Timestamp(from.0.saturating_sub(1))).ok().flatten();
+    let cut_short = older.is_some_and(|older| older.at >= *span.start());
     let mut rates: Vec<(Timestamp, RequestsPerSecond)> = Vec::new();
     let mut last = None;
-    for record in reader.records(workload, span).map_err(|error| chain(&error))?.decided() {
+    for record in reader.records(workload, from..=*span.end()).map_err(|error| chain(&error))?.decided() {
         let Ok((stored, decision)) = record else { continue };
         if let Some(rate) = super::rows::known(&decision.demand) {
             rates.push((stored.at, rate));
@@ -209,18 +250,54 @@ fn recorded(journal: &Path, workload: &str, span: RangeInclusive<Timestamp>) -> 
         last = Some((stored.policy, decision.capacity.rate(), decision.lead.startup));
     }
     let Some((policy, capacity, startup)) = last else {
-        return Err(format!("the journal has no decision of {workload} in that span"));
+        let known = reader.workloads().map_err(|error| chain(&error))?;
+        return Err(if known.iter().any(|known| known == workload) {
+            Refusal::Unable(format!("the journal has no decision of {workload} in that span"))
+        } else {
+            Refusal::Unknown(format!("the journal has no decision of {workload}; it has some of {}", listing(&known)))
+        });
     };
     let Some(capacity) = capacity.filter(|rate| *rate > RequestsPerSecond::ZERO) else {
-        return Err("what a replica serves is not known, so that nothing can be simulated".into());
+        return Err("what a replica serves is not known, so that nothing can be simulated".to_owned().into());
     };
-    let rates = by_half_minute(&rates);
-    if rates.len() < 2 {
-        return Err("fewer than two half-minutes of demand are recorded in that span: come back in a minute".into());
+    let mut rates = by_half_minute(&rates);
+    let (there, few) = (rates.len().min(MOST), rates.len() < 2);
+    if few {
+        let why = "fewer than two half-minutes of demand are recorded in that span: come back in a minute";
+        return Err(why.to_owned().into());
     }
-    let skip = rates.len().saturating_sub(MOST);
-    let demand = Workload { season: 0, history: Vec::new(), rates: rates.into_iter().skip(skip).collect() };
-    Ok(Recorded { policy, capacity, startup, demand })
+    let played = playable(&rates);
+    if played < 2 {
+        let why = format!("in one minute there more requests arrive than are played again ({MOST_REQUESTS})");
+        return Err(why.into());
+    }
+    rates.drain(..rates.len() - played);
+    let left_out = match (played < there, cut_short) {
+        (true, _) => Some(format!(
+            "Only the last {} of {} h: at this demand, no more than {} million requests are played again",
+            number(hours(played)),
+            number(hours(there)),
+            MOST_REQUESTS / 1e6
+        )),
+        (false, true) => {
+            Some(format!("Only the last {} h of what was asked for: no more is played again", number(hours(MOST))))
+        }
+        (false, false) => None,
+    };
+    let demand = Workload { season: 0, history: Vec::new(), rates };
+    Ok(Recorded { policy, capacity, startup, demand, left_out })
+}
+
+/// How many of the last half-minutes are few enough, and have few enough requests.
+fn playable(rates: &[RequestsPerSecond]) -> usize {
+    let mut requests = 0.0;
+    let newest_first = rates.iter().rev().take(MOST);
+    newest_first
+        .take_while(|rate| {
+            requests += rate.get() * HALF_MINUTE.get();
+            requests <= MOST_REQUESTS
+        })
+        .count()
 }
 
 /// The mean of each half-minute; one without a reading is as the one before.
@@ -242,8 +319,13 @@ fn by_half_minute(rates: &[(Timestamp, RequestsPerSecond)]) -> Vec<RequestsPerSe
 }
 
 fn play(recorded: &Recorded, bounds: Bounds, latency: Seconds, startup: Seconds) -> Outcome {
-    let law =
-        Law { capacity: recorded.capacity, startup: Startup::Fixed(startup), target: latency, ..Law::benchmark(1) };
+    let law = Law {
+        capacity: recorded.capacity,
+        startup: Startup::Fixed(startup),
+        target: latency,
+        patience: Some(PATIENCE),
+        ..Law::benchmark(1)
+    };
     let ramp = recorded.policy.ramp.map(|most| most.0);
     let scenario = Scenario { law, bounds, ramp, ..Scenario::benchmark(1) };
     let policy = Policy {
@@ -266,10 +348,11 @@ mod tests {
     #[test]
     fn an_answer_says_what_was_asked_and_what_differs() {
         let recorded = Setting { min: 2, max: 40, slo_ms: 200.0, startup_s: 30.0 };
-        let as_is = Outcome { windows: 720, missed: 3, replica_hours: 41.25, churn: 90, most: 12 };
+        let as_is = Outcome { requests: 1_000, windows: 720, missed: 3, replica_hours: 41.25, churn: 90, most: 12 };
         let answer = Answer {
             schema: String::new(),
             hours: 6.0,
+            left_out: Some("Only the last 6 h".into()),
             recorded,
             asked: Setting { slo_ms: 150.0, ..recorded },
             as_is,
@@ -282,6 +365,7 @@ mod tests {
         {
             assert!(text.contains(row), "{row} in:\n{text}");
         }
+        assert!(text.contains("the same requests for both\nOnly the last 6 h\n\n"), "{text}");
         let asked = Asked { slo_ms: Some(150), until: Some(7), ..Asked::default() };
         assert_eq!(asked.query(), "slo_ms=150&until=7");
         let hours = asked.span(Timestamp(99));
@@ -293,5 +377,114 @@ mod tests {
         let at = |half_minute: i64, rate| (Timestamp(half_minute * 30_000 + 1), RequestsPerSecond::whole(rate));
         let means = by_half_minute(&[at(0, 10), at(0, 20), at(1, 30), at(4, 50)]);
         assert_eq!(means, [15, 30, 30, 30, 50].map(RequestsPerSecond::whole));
+    }
+
+    /// A journal of `hours` in which so many requests a second arrived, decided each half-minute, and its last moment.
+    fn journal(directory: &Path, rate: u32, hours: u64) -> (std::path::PathBuf, Timestamp) {
+        use trimtab_core::policy::{Capacity, Method};
+        use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample};
+        use trimtab_core::unit::Ratio;
+        use trimtab_core::{Snapshot, State, decide};
+        use trimtab_journal::{Bound, Entry, Journal, Record};
+        let path = directory.join("journal.db");
+        let mut journal = Journal::open(&path, Bound::mebibytes(64)).unwrap().journal;
+        let policy = Policy {
+            replicas: Bounds::new(Replicas(2), Replicas(400)).unwrap(),
+            objective: Objective {
+                latency: Seconds::milliseconds(200),
+                misses: Ratio::permille(5),
+                window: Objective::WINDOW,
+            },
+            capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
+            protect: Vec::new(),
+            stabilization: Seconds::whole(300),
+            events: Vec::new(),
+            ramp: None,
+            method: Method::Priced,
+        };
+        let (mut state, mut at) = (State::default(), Timestamp(1_795_511_000_000));
+        for ordinal in 0..120 * hours {
+            let fresh = Sample {
+                value: RequestsPerSecond::whole(rate),
+                age: Some(Seconds::whole(3)),
+                coverage: Coverage::Unmeasured,
+            };
+            let size = Replicas(rate / 40 + 2);
+            let snapshot = Snapshot {
+                at,
+                demand: Reading::Fresh(fresh),
+                capacity: Reading::Missing(Absence::NotConfigured),
+                latency: Reading::Missing(Absence::NotConfigured),
+                utilization: Reading::Missing(Absence::NotConfigured),
+                foretold: Vec::new(),
+                protected: std::collections::BTreeMap::new(),
+                fleet: Fleet {
+                    desired: size,
+                    ready: size,
+                    starting: Replicas(0),
+                    stuck: Replicas(0),
+                    startup: Some(Seconds::whole(30)),
+                    rolling_out: false,
+                },
+            };
+            let before = state.clone();
+            let decision = decide(&policy, &mut state, &snapshot);
+            let record = Record {
+                workload: "shop/deployment/checkout".into(),
+                ordinal,
+                before: Box::new(before),
+                policy: policy.clone(),
+                snapshot: snapshot,
+                decision: decision,
+            };
+            journal.append(&[Entry::Decided(Box::new(record))]).unwrap();
+            at = at.after(HALF_MINUTE);
+        }
+        (path, Timestamp(at.0 - 30_000))
+    }
+
+    #[test]
+    fn a_busy_workloads_newest_hours_are_played_and_the_rest_is_said_to_be_left_out() {
+        let kept = tempfile::tempdir().unwrap();
+        let name = "shop/deployment/checkout";
+        let (path, last) = journal(kept.path(), 10_000, 1);
+        let asked = Asked { max: Some(60), ..Asked::default() };
+        let said = answer(&path, name, asked, asked.span(last)).unwrap();
+        for outcome in [said.as_is, said.then] {
+            assert!(outcome.requests as f64 <= 1.02 * MOST_REQUESTS && outcome.requests > 1_000_000, "{outcome:?}");
+            assert_eq!(outcome.windows, 16, "5 million requests at 10,000 a second");
+        }
+        assert_eq!(said.then.missed, 16, "60 replicas are far too few, and the queue stays bounded");
+        let left_out = said.left_out.clone().unwrap();
+        assert_eq!(
+            left_out,
+            "Only the last 0.13 of 1 h: at this demand, no more than 5 million requests are played again"
+        );
+        assert!(said.text(name).contains(&left_out));
+    }
+
+    #[test]
+    fn whoever_asks_for_all_time_is_answered_for_six_hours_and_told_so() {
+        let kept = tempfile::tempdir().unwrap();
+        let name = "shop/deployment/checkout";
+        let (path, last) = journal(kept.path(), 3, 8);
+        let asked = Asked { from: Some(0), ..Asked::default() };
+        let said = answer(&path, name, asked, asked.span(last)).unwrap();
+        assert_eq!(said.as_is.windows, 720);
+        assert_eq!(said.left_out.as_deref(), Some("Only the last 6 h of what was asked for: no more is played again"));
+        // Six hours, asked for or not, are all that was asked for.
+        let asked = Asked::default();
+        assert_eq!(answer(&path, name, asked, asked.span(last)).unwrap().left_out, None);
+        // What ends long ago reads nothing of what came later.
+        let asked = Asked { until: Some(last.0 - 7 * 3_600_000), ..asked };
+        let said = answer(&path, name, asked, asked.span(last)).unwrap();
+        assert!((1.0..1.02).contains(&said.hours), "{}", said.hours);
+        let nobody = answer(&path, "shop/deployment/nobody", asked, asked.span(last)).unwrap_err();
+        assert_eq!(
+            nobody,
+            Refusal::Unknown(
+                "the journal has no decision of shop/deployment/nobody; it has some of shop/deployment/checkout".into()
+            )
+        );
     }
 }

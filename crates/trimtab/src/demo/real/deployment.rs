@@ -106,13 +106,16 @@ impl Deployment {
             scraped: Mutex::default(),
             changed: watch::Sender::new(0),
         });
+        let mut state = fleet.state();
         for _ in 0..FIRST {
             let created = Timestamp(fleet.clock.now().0 - 3_600_000);
-            let mut member = fleet.member(Duration::ZERO, created)?;
+            state.ordered += 1;
+            let mut member = fleet.member(state.ordered, Duration::ZERO, created)?;
             member.replica.ready = Some(created.after(Seconds::new(STARTUP.as_secs_f64()).unwrap_or_default()));
-            fleet.state().members.push(member);
+            state.members.push(member);
         }
-        fleet.balance();
+        fleet.balance(&state);
+        drop(state);
         Ok(fleet)
     }
 
@@ -123,41 +126,44 @@ impl Deployment {
 
     /// Sets the number of replicas.
     pub(super) fn scale(self: &Arc<Self>, to: Replicas) {
-        {
-            let mut state = self.state();
-            if to.0 == state.wanted {
-                return;
-            }
-            state.changes += 1;
-            state.churn += u64::from(to.0.abs_diff(state.wanted));
-            state.wanted = to.0;
-            state.generation += 1;
+        let mut state = self.state();
+        if to.0 == state.wanted {
+            return;
         }
-        self.reconcile();
+        state.changes += 1;
+        state.churn += u64::from(to.0.abs_diff(state.wanted));
+        state.wanted = to.0;
+        state.generation += 1;
+        self.settle(state);
     }
 
-    /// Starts what is missing, and lets go of what is too many: those that are still starting first, then the youngest.
+    /// Tries again what could not be started.
     pub(super) fn reconcile(self: &Arc<Self>) {
+        self.settle(self.state());
+    }
+
+    /// Starts what is missing, and lets go of what is too many: those that are still starting first, then the youngest. Whoever changes the
+    /// size meanwhile waits, so that two changes never both start what is missing.
+    fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let mut leaving = Vec::new();
-        let (missing, startup) = {
-            let mut state = self.state();
-            while state.members.len() > state.wanted as usize {
-                let starting = state.members.iter().rposition(|member| member.replica.ready.is_none());
-                let last = starting.unwrap_or(state.members.len() - 1);
-                leaving.push(state.members.remove(last));
-            }
-            (state.wanted as usize - state.members.len(), if state.start_slow { 3 * STARTUP } else { STARTUP })
-        };
-        for _ in 0..missing {
-            match self.member(startup, self.clock.now()) {
-                Ok(member) => self.state().members.push(member),
+        while state.members.len() > state.wanted as usize {
+            let starting = state.members.iter().rposition(|member| member.replica.ready.is_none());
+            let last = starting.unwrap_or(state.members.len() - 1);
+            leaving.push(state.members.remove(last));
+        }
+        let startup = if state.start_slow { 3 * STARTUP } else { STARTUP };
+        while state.members.len() < state.wanted as usize {
+            state.ordered += 1;
+            match self.member(state.ordered, startup, self.clock.now()) {
+                Ok(member) => state.members.push(member),
                 Err(error) => {
-                    self.state().trouble = Some(format!("a replica could not be started: {error}"));
+                    state.trouble = Some(format!("a replica could not be started: {error}"));
                     break;
                 }
             }
         }
-        self.balance();
+        self.balance(&state);
+        drop(state);
         for Member { stop, server, .. } in leaving {
             tokio::spawn(async move {
                 tokio::time::sleep(DRAIN).await;
@@ -169,23 +175,15 @@ impl Deployment {
 
     /// A replica that is lost, and another one ordered in its place.
     pub(super) fn kill(self: &Arc<Self>) {
-        let lost = {
-            let mut state = self.state();
-            let lost = state.members.iter().position(|member| member.replica.ready.is_some());
-            lost.map(|lost| state.members.remove(lost))
-        };
+        let mut state = self.state();
+        let lost = state.members.iter().position(|member| member.replica.ready.is_some());
         // Its connections end with it.
-        drop(lost);
-        self.reconcile();
+        drop(lost.map(|lost| state.members.remove(lost)));
+        self.settle(state);
     }
 
     /// A new replica, which is ready after `startup`, give or take a third.
-    fn member(self: &Arc<Self>, startup: Duration, created: Timestamp) -> std::io::Result<Member> {
-        let number = {
-            let mut state = self.state();
-            state.ordered += 1;
-            state.ordered
-        };
+    fn member(self: &Arc<Self>, number: u64, startup: Duration, created: Timestamp) -> std::io::Result<Member> {
         let seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number;
         let startup = startup.mul_f64(Pcg64Mcg::seed_from_u64(seed).random_range(0.8..1.4));
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -228,15 +226,16 @@ impl Deployment {
 
     fn become_ready(&self, number: u64) {
         let now = self.clock.now();
-        if let Some(member) = self.state().members.iter_mut().find(|member| member.replica.number == number) {
+        let mut state = self.state();
+        if let Some(member) = state.members.iter_mut().find(|member| member.replica.number == number) {
             member.replica.ready.get_or_insert(now);
         }
-        self.balance();
+        self.balance(&state);
     }
 
-    /// Those that are ready get requests; everybody who watches is told.
-    fn balance(&self) {
-        let ready = self.state().members.iter().filter(|member| member.replica.ready.is_some()).map(url).collect();
+    /// Those that are ready get requests; everybody who watches is told. The state is held, so that no older one is put on after a newer.
+    fn balance(&self, state: &State) {
+        let ready = state.members.iter().filter(|member| member.replica.ready.is_some()).map(url).collect();
         self.load.become_these(ready);
         self.changed.send_modify(|changes| *changes += 1);
     }
@@ -269,6 +268,11 @@ impl Deployment {
             self.state().members.iter().map(|member| (member.replica.number, member.address)).collect();
         let round = scraper.scrape(&replicas).await;
         self.scraped().take_in(&round, dark);
+    }
+
+    /// Forgets what was measured: rates over a time that stood still are none.
+    pub(super) fn forget(&self) {
+        *self.scraped() = Scraped::default();
     }
 
     pub(super) fn scraped(&self) -> MutexGuard<'_, Scraped> {
@@ -308,5 +312,44 @@ async fn probe(fleet: std::sync::Weak<Deployment>, number: u64, address: SocketA
     }
     if let Some(fleet) = fleet.upgrade() {
         fleet.become_ready(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two changes that come quickly, while somebody loses a replica and somebody tries again: as many as were wanted last.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn changes_that_come_at_once_start_no_replica_twice() {
+        let fleet = Deployment::start(1, Clock::start()).await.unwrap();
+        for round in 0..12_u32 {
+            let changes: Vec<_> = (0..6_u32)
+                .map(|change| {
+                    let fleet = Arc::clone(&fleet);
+                    tokio::spawn(async move {
+                        match change {
+                            0 => fleet.reconcile(),
+                            1 => fleet.kill(),
+                            _ => fleet.scale(Replicas(2 + (7 * round + 5 * change) % 11)),
+                        }
+                    })
+                })
+                .collect();
+            for change in changes {
+                change.await.unwrap();
+            }
+            let shown = fleet.shown();
+            assert_eq!(shown.replicas.len(), shown.wanted as usize, "round {round}");
+        }
+        let all_ready = async {
+            while fleet.load.len() != fleet.shown().wanted as usize {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(2), all_ready).await.unwrap();
+        let mut numbers: Vec<u64> = fleet.shown().replicas.iter().map(|replica| replica.number).collect();
+        numbers.dedup();
+        assert_eq!(numbers.len(), fleet.load.len(), "each has a number of its own");
     }
 }

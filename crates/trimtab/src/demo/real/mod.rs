@@ -11,7 +11,7 @@ mod seat;
 use super::day::{Day, REAL_DAY, Span, Trouble};
 use super::rival::{On, Pace, Rival, Seen};
 use super::scene::{Burden, CONTESTANTS, Form, Happened, Ledger, Moment, Scene, Side};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::inbox::Inbox;
 use crate::world::World;
 use anyhow::Context;
@@ -20,7 +20,6 @@ use scrape::Scraper;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use trimtab_core::unit::{Seconds, Timestamp};
 use trimtab_load::{End, Ended};
@@ -44,7 +43,10 @@ const FILES: u64 = 8_192;
 #[derive(Debug)]
 pub(crate) struct Real {
     clock: Clock,
-    begun: Instant,
+    /// Its course: time in which this process is stopped is none of it, and is not caught up with.
+    course: Arc<Stopwatch>,
+    /// What of it had passed when the fleets were ready.
+    begun: Duration,
     begins: Timestamp,
     /// How long it lasts where nobody ends it.
     pub(crate) lasts: Seconds,
@@ -119,15 +121,16 @@ impl Real {
     /// # Errors
     /// Where this machine gives no ports.
     pub(crate) async fn start(seed: u64, lasts: Seconds) -> anyhow::Result<Arc<Self>> {
-        let clock = Clock::start();
         raise_file_limit();
+        let course = Stopwatch::start();
+        let clock = Clock::of(Arc::clone(&course));
         let why = "failed to start a replica on this machine's loopback; --simulated needs none";
         let start = async || Deployment::start(seed, clock.clone()).await.context(why);
         let deployments = [start().await?, start().await?, start().await?];
-        let begins = clock.now();
+        let (begun, begins) = (course.passed(), clock.now());
         let book = Book::new(seed, begins);
         let lasts = lasts.min(REAL_DAY);
-        Ok(Arc::new(Self { clock, begun: Instant::now(), begins, lasts, book: Mutex::new(book), deployments }))
+        Ok(Arc::new(Self { clock, course, begun, begins, lasts, book: Mutex::new(book), deployments }))
     }
 
     /// What a loop senses through and acts on that scales the first of them.
@@ -174,7 +177,7 @@ impl Real {
 
     /// Resolves when the day is over.
     pub(crate) async fn over(&self) {
-        tokio::time::sleep_until(self.begun + Duration::from_secs_f64(self.lasts.get())).await;
+        self.course.until(self.begun + Duration::from_secs_f64(self.lasts.get())).await;
     }
 
     // === what is done beside each other ===
@@ -186,18 +189,26 @@ impl Real {
             let since = Seconds::new(due.as_secs_f64()).filter(|since| *since < self.lasts)?;
             Some(self.book().day.rate(self.begins.after(since)).get())
         };
-        trimtab_load::arrivals(seed, rate, |meant, _, arrives| {
-            if arrives {
-                self.book().send(meant.due);
-                for (place, fleet) in self.deployments.iter().enumerate() {
-                    let (load, real) = (Arc::clone(&fleet.load), Arc::clone(&self));
-                    tokio::spawn(async move {
-                        let ended = load.ask(meant).await;
-                        real.book().end(place, &ended);
-                    });
+        let begun = self.course.passed();
+        trimtab_load::arrivals(
+            seed,
+            || self.course.began() + begun,
+            rate,
+            |meant, _, arrives| {
+                if arrives {
+                    self.book().send(meant.due);
+                    for (place, fleet) in self.deployments.iter().enumerate() {
+                        let (load, real) = (Arc::clone(&fleet.load), Arc::clone(&self));
+                        let stood = self.course.stood();
+                        tokio::spawn(async move {
+                            let ended = load.ask(meant).await;
+                            let in_one_go = real.course.stood() == stood;
+                            real.book().end(place, &ended, in_one_go);
+                        });
+                    }
                 }
-            }
-        })
+            },
+        )
         .await;
     }
 
@@ -205,8 +216,19 @@ impl Real {
         let scraper = Scraper::new();
         let mut turns = tokio::time::interval(scrape::EVERY);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stood = Duration::ZERO;
         loop {
             turns.tick().await;
+            let until_now = self.course.stood();
+            if until_now > stood {
+                self.deployments.iter().for_each(|fleet| fleet.forget());
+                self.note(Happened {
+                    at: self.now(),
+                    who: "world",
+                    what: stood_still(until_now.saturating_sub(stood)),
+                });
+                stood = until_now;
+            }
             let dark = self.is_dark();
             let [ours, hpa, keda] = &self.deployments;
             tokio::join!(ours.scrape(&scraper, dark), hpa.scrape(&scraper, dark), keda.scrape(&scraper, dark));
@@ -240,7 +262,7 @@ impl Real {
     async fn write_down(self: Arc<Self>) {
         let mut before = self.begins;
         for step in 1_u32.. {
-            tokio::time::sleep_until(self.begun + STEP * step).await;
+            self.course.until(self.begun + STEP * step).await;
             let at = self.begins.after(Seconds::new((STEP * step).as_secs_f64()).unwrap_or_default());
             for fleet in &self.deployments {
                 // One that could not be started is tried again.
@@ -327,7 +349,7 @@ impl Real {
     }
 
     fn burden(&self, book: &Book) -> Burden {
-        let cores = processor_time().map(|time| time.as_secs_f64() / self.begun.elapsed().as_secs_f64().max(1.0));
+        let cores = processor_time().map(|time| time.as_secs_f64() / self.course.passed().as_secs_f64().max(1.0));
         let of = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Burden { late_p99: book.late.p99(), late_most: book.late.most, cores, of }
     }
@@ -374,12 +396,15 @@ impl Book {
         }
     }
 
-    /// One of them has ended.
-    fn end(&mut self, place: usize, ended: &Ended) {
+    /// One of them has ended; how long it took says nothing where time stood still meanwhile.
+    fn end(&mut self, place: usize, ended: &Ended, in_one_go: bool) {
         let served = ended.end == End::Served;
         if let Some(graded) = self.graded(place, ended.due) {
             graded.ended += 1;
-            graded.slow += u64::from(!served || ended.latency > TARGET);
+            graded.slow += u64::from(in_one_go && (!served || ended.latency > TARGET));
+        }
+        if !in_one_go {
+            return;
         }
         self.late.add(ended.late);
         let latency = if served { ended.latency.as_secs_f64() } else { NEVER };
@@ -420,6 +445,13 @@ impl Book {
         let hours = self.hours.get(place).copied().unwrap_or_default();
         Ledger { hours, changes, churn, windows: windows.collect() }
     }
+}
+
+fn stood_still(stood: Duration) -> String {
+    format!(
+        "this process stood still for {} s: the course goes on where it was, nothing is caught up with",
+        stood.as_secs()
+    )
 }
 
 /// The 99th percentile of what ended in the last steps.
@@ -467,9 +499,9 @@ mod tests {
             latency: Duration::from_millis(milliseconds),
             end,
         };
-        book.end(0, &ended(End::Served, 50));
-        book.end(1, &ended(End::Served, 250));
-        book.end(2, &ended(End::Refused, 1));
+        book.end(0, &ended(End::Served, 50), true);
+        book.end(1, &ended(End::Served, 250), true);
+        book.end(2, &ended(End::Refused, 1), true);
         let missed = |now: u32, place| {
             let now = begins.after(Seconds::whole(now));
             book.ledger(place, begins, now, [(0, 0); 3]).windows
@@ -477,6 +509,9 @@ mod tests {
         assert_eq!([0, 1, 2].map(|place| missed(5, place)), [vec![(2, false)], vec![(2, true)], vec![(2, true)]]);
         assert_eq!(missed(11, 0), [(2, true)], "the second one is still not answered");
         assert!((book.late.p99() - 0.003).abs() < 1e-9, "{}", book.late.p99());
+        book.end(0, &ended(End::TimedOut, 60_000), false);
+        let windows = book.ledger(0, begins, begins.after(Seconds::whole(11)), [(0, 0); 3]).windows;
+        assert_eq!(windows, [(2, false)], "time stood still while it was under way");
         let side = Side { wanted: 1, ready: 1, waiting: 0, p99: None, hours: 0.5 };
         book.step(begins, [side; 3]);
         book.step(begins, [side; 3]);

@@ -376,7 +376,7 @@
         const more = of(said.then) - of(said.as_is);
         difference.textContent = Math.abs(more) < 1e-9 ? "none" : (more > 0 ? "+" : "−") + number(Math.abs(more));
       }
-      note.textContent = `Simulated: ${number(said.hours)} h of recorded demand, ${said.then.windows} half-minutes, the same requests for both.`;
+      note.textContent = `Simulated: ${number(said.hours)} h of recorded demand, ${said.then.windows} half-minutes, the same requests for both.${said.left_out ? ` ${said.left_out}.` : ""}`;
     };
     for (const name of ["min", "max", "slo_ms", "startup_s"]) {
       const input = form.elements[name];
@@ -461,11 +461,12 @@
     };
     const show = () => {
       $("#clock").textContent = real() ? `${passed(course.at)} of ${passed(course.begins + 1000 * course.lasts)}` : clock(course.at);
-      all(".score tbody tr").forEach((row, place) => {
+      // A report's stand there already, as the summary has them.
+      if (!kept) all(".score tbody tr").forEach((row, place) => {
         const one = course.contestants[place];
         for (const cell of all("[data-value]", row)) {
           const value = cell.dataset.value === "replica_hours" ? cost(one.replica_hours) : one[cell.dataset.value];
-          cell.textContent = cell.dataset.value === "missed_windows" ? `${value} of ${one.windows}` : number(value);
+          cell.textContent = cell.dataset.value === "missed_windows" ? `${value} of ${one.windows} (${(100 * value / Math.max(1, one.windows)).toFixed(2)} %)` : number(value);
         }
       });
       all("[data-speed]").forEach((button) => button.setAttribute("aria-pressed", String(Number(button.dataset.speed) === course.speed)));
