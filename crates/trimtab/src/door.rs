@@ -407,10 +407,6 @@ mod tests {
         })
     }
 
-    fn nobody() -> Option<(u16, String)> {
-        Some((201, serde_json::json!({"spec": {}, "status": {"authenticated": false}}).to_string()))
-    }
-
     async fn get(door: &Router, path: &str, token: &str) -> (StatusCode, String) {
         let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
         let answer = door.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
@@ -470,7 +466,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_remembered_and_a_full_line_is_said_at_once() {
-        let (door, asked) = door(knowing("good", nobody));
+        let (door, asked) =
+            door(knowing("good", || Some((201, r#"{"spec": {}, "status": {"authenticated": false}}"#.into()))));
         for _ in 0..3 {
             assert_eq!(get(&door, "/", "wrong").await.0, StatusCode::UNAUTHORIZED);
         }

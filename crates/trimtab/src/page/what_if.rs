@@ -434,8 +434,8 @@ mod tests {
                 ordinal,
                 before: Box::new(before),
                 policy: policy.clone(),
-                snapshot: snapshot,
-                decision: decision,
+                snapshot,
+                decision,
             };
             journal.append(&[Entry::Decided(Box::new(record))]).unwrap();
             at = at.after(HALF_MINUTE);
