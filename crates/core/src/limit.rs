@@ -181,7 +181,8 @@ impl Limited {
             return self.bite(Limit::Stabilization, self.desired, watched_until);
         }
         if let Some(largest) = memory.kept.front() {
-            let to = largest.replicas.min(self.desired).max(self.now);
+            // A maximum that was lowered is an order, however much is needed.
+            let to = largest.replicas.min(self.desired).min(policy.replicas.max()).max(self.now);
             self.bite(Limit::Stabilization, to, Some(largest.at.after(window)));
         }
     }
@@ -192,7 +193,7 @@ impl Limited {
         }
         match &snapshot.latency {
             Reading::Fresh(sample) if sample.value > policy.objective.latency => {
-                self.bite(Limit::Latency, self.desired, None);
+                self.bite(Limit::Latency, self.desired.min(policy.replicas.max()).max(self.now), None);
             }
             Reading::Missing(Absence::NotConfigured) | Reading::Fresh(_) => {}
             // No request, no percentile: that is how a service without traffic looks, and only that.

@@ -300,6 +300,24 @@ fn a_blackout_at_full_load_removes_nothing() {
 }
 
 #[test]
+fn a_maximum_that_is_lowered_is_obeyed_whatever_is_needed() {
+    let mut state = State::default();
+    let mut full = steady(900.0, 20);
+    let slow = Seconds::new(0.5).unwrap();
+    full.latency = Reading::Fresh(Sample { value: slow, age: Some(Seconds::whole(2)), coverage: Coverage::Unmeasured });
+    let course: Vec<_> = (0..100).map(|_| (full.clone(), 5)).collect();
+    run(&plain(60), &mut state, &course);
+    let (mut lowered, mut blind) = (full.clone(), full);
+    lowered.at = BEGIN.after(Seconds::whole(505));
+    blind.at = lowered.at;
+    blind.demand = Reading::Missing(Absence::NoSeries);
+    let held = decide(&plain(14), &mut state.clone(), &blind);
+    assert_eq!((held.verb, held.to), (Verb::Hold, Replicas(20)), "but for who is blind");
+    let decision = decide(&plain(14), &mut state, &lowered);
+    assert_eq!((decision.verb, decision.to, decision.reason.code()), (Verb::ScaleDown, Replicas(14), "TT-R03"));
+}
+
+#[test]
 fn an_outage_removes_nothing() {
     let (policy, mut state) = (plain(60), State::default());
     let full: Vec<_> = (0..100).map(|_| (steady(900.0, 20), 5)).collect();
