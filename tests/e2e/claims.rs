@@ -35,7 +35,7 @@ pub(crate) fn workload(number: usize) -> String {
 pub(crate) enum Kind {
     /// No pod of theirs can run, so that many cost nothing. The bounds alone move a size: there is something to write whenever it is changed.
     Still,
-    /// Simulated pods, and a demand that steps up and down every minute.
+    /// Simulated pods, and a demand that steps up and down every minute, within bounds that are changed.
     Swings,
 }
 
@@ -49,21 +49,21 @@ impl Kind {
         }
     }
 
-    fn decided(self) -> &'static str {
+    fn demand(self) -> &'static str {
         match self {
-            Self::Still => "replicas: {min: 5, max: 8}\n  demand: {query: 'vector(1)', counted_at: proxy}",
-            Self::Swings => {
-                "replicas: {min: 2, max: 8}\n  stabilization: 15s\n  demand: {query: 'vector(80) + 160 * (vector(time()) % 60 > bool 30)', counted_at: proxy}"
-            }
+            Self::Still => "vector(1)",
+            Self::Swings => "vector(80) + 160 * (vector(time()) % 60 > bool 30)",
         }
     }
 }
 
+/// Least and most replicas.
+pub(crate) type Bounds = (u32, u32);
+
 /// Deployments, the last of them with an autoscaler, and the policy for all.
-pub(crate) async fn deploy(world: &World, number: usize, kind: Kind) {
-    let mut policy = String::from("workloads:\n");
+pub(crate) async fn deploy(world: &World, number: usize, kind: Kind, bounds: Bounds) {
     for (position, name) in (0..number).map(workload).enumerate() {
-        let mode = if position + FLOORS >= number { "floor" } else { "own" };
+        let mode = mode(position, number);
         if mode == "floor" {
             let mut autoscaler: serde_json::Value =
                 serde_json::from_str(&crate::beside::hpa(&name, &name)).expect("it is JSON");
@@ -89,10 +89,24 @@ pub(crate) async fn deploy(world: &World, number: usize, kind: Kind) {
         let pods = object.pointer_mut("/spec/template/spec").and_then(|spec| spec.as_object_mut());
         pods.expect("a template").extend(kind.pods().as_object().cloned().expect("an object"));
         world.apply(&object.to_string()).await;
-        let (namespace, decided) = (world.namespace(), kind.decided());
+    }
+    decide_within(world, number, kind, bounds).await;
+}
+
+fn mode(position: usize, number: usize) -> &'static str {
+    if position + FLOORS >= number { "floor" } else { "own" }
+}
+
+/// Applies the policy for all, with these bounds.
+pub(crate) async fn decide_within(world: &World, number: usize, kind: Kind, (least, most): Bounds) {
+    let (namespace, demand) = (world.namespace(), kind.demand());
+    let mut policy = String::from("workloads:\n");
+    for (position, name) in (0..number).map(workload).enumerate() {
+        let mode = mode(position, number);
         write!(
             policy,
-            "- target: {namespace}/deployment/{name}\n  {decided}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: {mode}\n"
+            "- target: {namespace}/deployment/{name}\n  replicas: {{min: {least}, max: {most}}}\n  stabilization: 15s\n  \
+             demand: {{query: '{demand}', counted_at: proxy}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: {mode}\n"
         )
         .expect("a string takes it");
     }
@@ -133,16 +147,7 @@ pub(crate) async fn pods(client: &Client) -> BTreeMap<String, Pod> {
 
 /// The process of an agent's pod: the nodes are namespaces of this machine.
 pub(crate) fn process(pod: &Pod) -> Option<String> {
-    process_with(&format!("POD_UID={}", pod.uid()?))
-}
-
-/// A node's kubelet.
-pub(crate) fn kubelet(node: &str) -> Option<String> {
-    process_with(&format!("TRIMTAB_TESTBED_COMPONENT=kubelet-{node}"))
-}
-
-/// A process of this testbed with this in its environment.
-fn process_with(variable: &str) -> Option<String> {
+    let variable = format!("POD_UID={}", pod.uid()?);
     let numbers = std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut agents = numbers.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     agents.find(|number| {
@@ -290,7 +295,7 @@ async fn agents_share_the_workloads_and_no_two_ever_both_write() {
     let _install = Install::apply(&cluster, OWN).await;
     let nodes = agents_are_ready(&cluster).await;
     let begun = Instant::now();
-    deploy(&world, NUMBER, Kind::Still).await;
+    deploy(&world, NUMBER, Kind::Still, (5, 8)).await;
     let first = settled(&world, NUMBER, None, begun).await;
     written(&world, NUMBER).await;
     println!("{NUMBER} workloads, {nodes} agents: all claimed after {:.1} s", first.as_secs_f64());

@@ -333,6 +333,21 @@ pub(crate) async fn until<T>(what: &str, seconds: u64, mut condition: impl Async
     }
 }
 
+/// The component of the testbed's instance that a process belongs to.
+pub(crate) fn component(pid: &str, owner: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let words = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let value = |name: &str| words.clone().find_map(|word| Some(word.strip_prefix(name)?.to_owned()));
+    (value("TRIMTAB_TESTBED_OWNER=")? == owner).then(|| value("TRIMTAB_TESTBED_COMPONENT="))?
+}
+
+/// The process of the testbed's instance that is this component.
+pub(crate) fn process_of(name: &str) -> Option<String> {
+    let owner = std::env::var("TRIMTAB_TESTBED").expect("set inside the testbed");
+    let pids = std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    pids.into_iter().find(|pid| component(pid, &owner).is_some_and(|it| it == name))
+}
+
 /// Watches for `seconds` that `condition` never fails; it says what is wrong.
 pub(crate) async fn throughout(seconds: u64, mut condition: impl AsyncFnMut() -> Result<(), String>) {
     let (begun, busy) = (Instant::now(), Busy::begin());

@@ -3,17 +3,17 @@
 //!
 //! In each round one thing happens, drawn from a seed: an agent's process is killed, or stopped for longer than its lease, or its node is
 //! cut off from the API server, or the API server is restarted, or all agents are upgraded in a rolling update, or the clock of one is an
-//! hour off. Demand swings all the while, so that there is always something to write.
+//! hour off. Demand swings all the while; when it happens every size is to shrink, and when it is over to grow.
 
-use crate::claims::{self, Kind, LONGEST_GAP};
-use crate::cluster::{Cluster, until};
+use crate::claims::{self, Bounds, Kind, LONGEST_GAP};
+use crate::cluster::{Cluster, process_of, until};
 use crate::install::{Install, OWN};
 use crate::world::World;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt;
-use kube::api::{Api, LogParams, Patch, PatchParams};
+use kube::api::{Api, ListParams, LogParams, Patch, PatchParams};
 use rand::seq::{IteratorRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -28,6 +28,9 @@ use tokio::time::Instant;
 const NUMBER: usize = 50;
 /// Of the order and the victims.
 const SEED: u64 = 1;
+/// Between these every workload is sent to and fro: no size fits both, so there is something to write whatever an agent has learnt.
+const LOW: Bounds = (2, 4);
+const HIGH: Bounds = (5, 8);
 
 /// What happens in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,9 +72,10 @@ async fn no_two_agents_ever_both_write_in_many_rounds() {
     let agents = claims::agents_are_ready(&cluster).await;
     assert!(agents >= 3, "three agents on three nodes: start the testbed with --nodes 3");
     give_clocks(&world, &std::env::var("TRIMTAB_CLOCKS").expect("./bench rounds sets TRIMTAB_CLOCKS")).await;
-    claims::deploy(&world, NUMBER, Kind::Swings).await;
+    claims::deploy(&world, NUMBER, Kind::Swings, HIGH).await;
     let first = claims::settled(&world, NUMBER, None, Instant::now()).await;
     println!("{NUMBER} workloads, {agents} agents: all claimed after {:.1} s", first.as_secs_f64());
+    all_are_within(&world, HIGH).await;
 
     let mut random = Pcg64Mcg::seed_from_u64(SEED);
     let mut longest = BTreeMap::<Trouble, (u32, Duration)>::new();
@@ -88,7 +92,9 @@ async fn no_two_agents_ever_both_write_in_many_rounds() {
         let (count, most) = longest.entry(trouble).or_default();
         (*count, *most) = (*count + 1, (*most).max(took));
         claims::agents_are_ready(&cluster).await;
-        everybody_writes(&world).await;
+        all_are_within(&world, LOW).await;
+        claims::decide_within(&world, NUMBER, Kind::Swings, HIGH).await;
+        all_are_within(&world, HIGH).await;
     }
     let figures = claims::check(&cluster.audited(mark), world.namespace());
     for (trouble, (count, most)) in &longest {
@@ -105,18 +111,16 @@ async fn no_two_agents_ever_both_write_in_many_rounds() {
     assert!(figures.writes > rounds, "there was something to write: {figures:?}");
 }
 
-/// A claim alone is no life: whoever has workloads now, writes the size of one, as their demand swings.
-async fn everybody_writes(world: &World) {
-    let (client, mark) = (&world.cluster.client, world.cluster.audit_mark());
+/// A claim alone is no life: whoever has a workload brings it into its bounds.
+async fn all_are_within(world: &World, (least, most): Bounds) {
+    let api: Api<Deployment> = Api::namespaced(world.cluster.client.clone(), world.namespace());
+    // A floor is the autoscaler's to follow.
     let sized: BTreeSet<String> = (0..NUMBER - claims::FLOORS).map(claims::workload).collect();
-    until("every agent that has workloads writes", 180, async || {
-        let audited = world.cluster.audited(mark);
-        let committed = audited.iter().filter(|entry| entry.is_ours() && entry.response_status.code == 200);
-        let writers: BTreeSet<&str> =
-            committed.filter(|entry| entry.size().is_some()).map(crate::cluster::Audited::pod).collect();
-        let (held, pods) = (claims::claims(client, world.namespace()).await, claims::pods(client).await);
-        let mut owners = held.iter().filter(|(name, _)| sized.contains(*name)).map(|(_, (agent, _))| agent);
-        owners.all(|agent| pods.get(agent).is_some_and(|pod| writers.contains(pod.name_any().as_str()))).then_some(())
+    let fits = |replicas: i32| u32::try_from(replicas).is_ok_and(|replicas| (least..=most).contains(&replicas));
+    until("every workload is within its bounds", 90, async || {
+        let listed = api.list(&ListParams::default()).await.ok()?;
+        let mut sizes = listed.iter().filter(|it| sized.contains(&it.name_any()));
+        sizes.all(|it| it.spec.as_ref().and_then(|spec| spec.replicas).is_some_and(fits)).then_some(())
     })
     .await;
 }
@@ -125,6 +129,7 @@ async fn everybody_writes(world: &World) {
 async fn strike(world: &World, trouble: Trouble, random: &mut Pcg64Mcg) -> Duration {
     let (agent, pod) = victim(world, random).await;
     let before = claims::claims(&world.cluster.client, world.namespace()).await;
+    claims::decide_within(world, NUMBER, Kind::Swings, LOW).await;
     let begun = Instant::now();
     match trouble {
         Trouble::Killed => {
@@ -158,7 +163,7 @@ async fn strike(world: &World, trouble: Trouble, random: &mut Pcg64Mcg) -> Durat
         Trouble::ClockOff => {
             let off = Off::an_hour(&pod, random.random());
             let took = claims::settled(world, NUMBER, None, begun).await;
-            everybody_writes(world).await;
+            all_are_within(world, LOW).await;
             off.is_seen(world, &pod).await;
             took
         }
@@ -263,14 +268,15 @@ impl Drop for Off {
 
 /// A node that does not reach the API server: neither its kubelet nor its pods. Mended when dropped.
 struct Cut {
-    /// A process in the node's network.
-    kubelet: String,
+    /// A process in the node's network: its kubelet.
+    process: String,
 }
 
 impl Cut {
     fn off(pod: &Pod) -> Self {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).expect("it runs on a node");
-        let cut = Self { kubelet: claims::kubelet(&node).unwrap_or_else(|| panic!("{}: no kubelet", pod.name_any())) };
+        let process = process_of(&format!("kubelet-{node}")).unwrap_or_else(|| panic!("{node}: no kubelet"));
+        let cut = Self { process };
         for chain in ["OUTPUT", "FORWARD"] {
             assert!(cut.rule("-I", chain), "the node's packets to the API server are dropped");
         }
@@ -278,7 +284,7 @@ impl Cut {
     }
 
     fn rule(&self, verb: &str, chain: &str) -> bool {
-        let network = format!("--net=/proc/{}/ns/net", self.kubelet);
+        let network = format!("--net=/proc/{}/ns/net", self.process);
         let rule = ["-p", "tcp", "--dport", "6443", "-j", "DROP"];
         let status = Command::new("nsenter").args([&network, "--", "iptables", "-w", verb, chain]).args(rule).status();
         status.is_ok_and(|status| status.success())

@@ -1,7 +1,6 @@
 //! What goes wrong in the middle of a run.
 
-use super::meters::component;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, component};
 use std::process::Command;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What the machine and the cluster's processes used.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, component};
 use std::collections::BTreeMap;
 
 /// Counters that only rise, and what is held now.
@@ -62,14 +62,6 @@ impl Meters {
     pub(crate) fn stalled_since(&self, before: &Self) -> Option<f64> {
         Some((self.stalled? - before.stalled?) / 1e6 / (self.at - before.at).max(0.01))
     }
-}
-
-/// The component of the testbed's instance that a process belongs to.
-pub(crate) fn component(pid: &str, owner: &str) -> Option<String> {
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let words = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    let value = |name: &str| words.clone().find_map(|word| Some(word.strip_prefix(name)?.to_owned()));
-    (value("TRIMTAB_TESTBED_OWNER=")? == owner).then(|| value("TRIMTAB_TESTBED_COMPONENT="))?
 }
 
 /// CPU seconds and resident bytes of a process (proc(5)).
