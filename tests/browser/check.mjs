@@ -69,6 +69,9 @@ await browse(base, async (open) => {
     for (const name of ["demand", "replicas", "latency", "hours"]) {
       assert.ok((await page.textContent(`[data-chart=${name}] .says`)).length > 10, `${name} is also a sentence`);
     }
+    const shown = (label) => page.textContent(`[data-chart=demand] .u-series:has(.u-label:text-is("${label}")) .u-value`);
+    const says = () => page.textContent("[data-chart=demand] .says");
+    await eventually("a legend says the last values, of a forecast its end", async () => (await says()).includes(`9 of 10 below ${await shown("9 of 10 below")}/s`) && (await says()).startsWith(`${await shown("demand")}/s now`));
     await page.click("[data-chart=demand] summary");
     assert.ok((await page.locator("[data-chart=demand] tbody tr").count()) > 5, "and a table");
     const series = await json(`/api/v1/series/${NAME}`);
@@ -103,6 +106,7 @@ await browse(base, async (open) => {
   await step("agents, themes and narrow screens", async () => {
     const page = await open("/agents", FORMS.narrow);
     assert.match(await page.textContent("main"), /this agent, what it has claimed/);
+    assert.match(await page.textContent("#facts"), /Sources\s*demand\s*ok 1 of 1; the oldest is of .* ago, shop/, "how old sources are");
     await page.click("#theme");
     assert.equal(await page.getAttribute("html", "data-theme"), "dark");
     for (const path of ["/demo", "/", `/w/${NAME}`, "/agents"]) {

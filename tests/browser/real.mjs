@@ -46,6 +46,9 @@ await browse(base, async (open) => {
     const workload = await open(`/w/${NAME}`);
     await eventually("four charts are drawn", async () => (await workload.locator(".chart canvas").count()) === 4);
     assert.match(await workload.textContent("[data-value=headline]"), /checkout: (Hold|ScaleOut|ScaleDown)/);
+    // Whoever looks is in Berlin, whatever zone the agent is in.
+    const [at, shown] = await workload.evaluate(() => { const time = document.querySelector("#facts .facts time"); return [Number(time.dataset.at), time.textContent]; });
+    assert.equal(shown, new Intl.DateTimeFormat("en-GB", { timeStyle: "medium", timeZone: "Europe/Berlin" }).format(new Date(at)));
     const { rows: [row] } = await json("/api/v1/overview");
     assert.ok(row.demand > 0 && row.signals === 3, JSON.stringify(row));
     const narrow = await open("/demo", FORMS.narrow);

@@ -6,8 +6,10 @@ use crate::explain::{self, UNKNOWN, or_unknown, per_second, plural};
 use crate::report::{Report, Sight, Sights, Workload, Writes};
 use crate::serve::Stage;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::collections::BTreeMap;
+use trimtab_core::Snapshot;
 use trimtab_core::snapshot::{Coverage, Reading};
-use trimtab_core::unit::Timestamp;
+use trimtab_core::unit::{Seconds, Timestamp};
 
 /// A page: its title, what its script is to do, and what is in it.
 pub(crate) fn page(shown: &Shown, kind: &str, title: &str, live: &str, content: &Markup) -> Markup {
@@ -183,18 +185,18 @@ fn row(row: &Row) -> Markup {
         tr data-workload=(row.workload) {
             td.state data-state=(word) { span.sign aria-hidden="true" { (sign) } " " (word) }
             th scope="row" { a href=(address(&row.workload)) { (row.workload) } }
-            td { (row.writes) }
+            td data-value="writes" { (row.writes) }
             td.number data-value="ready" { (or_unknown(row.ready)) }
             td.number data-value="decided" { (or_unknown(row.decided)) }
             td.number data-value="demand" { (or_unknown(row.demand.map(per_second))) }
-            td.number { (or_unknown(row.ahead.map(per_second))) }
+            td.number data-value="ahead" { (or_unknown(row.ahead.map(per_second))) }
             td.number data-value="latency" {
                 @if row.is_late() { span.miss aria-label="above its target" { "▲ " } }
                 (or_unknown(row.latency.map(explain::span))) small { " / " (or_unknown(row.target.map(explain::span))) }
             }
             td.number data-value="missed" { (row.missed) small { " / " (row.windows) } }
-            td.number { (format!("{:.1}", row.replica_hours)) }
-            td { @if row.signals_wrong == 0 { span.ok { "ok" } } @else { span.miss { "▲ " (row.signals_wrong) " of " (row.signals) } } }
+            td.number data-value="replica_hours" { (format!("{:.1}", row.replica_hours)) }
+            td data-value="signals" { @if row.signals_wrong == 0 { span.ok { "ok" } } @else { span.miss { "▲ " (row.signals_wrong) " of " (row.signals) } } }
             td.why { (row.why) }
         }
     }
@@ -285,7 +287,12 @@ pub(crate) fn facts(workload: &Workload, sight: &Sight, past: Option<Timestamp>)
             @if let Some(decision) = decision { p.because { (explain::because(decision)) } }
             dl.facts {
                 @for (heading, text) in lines(workload).into_iter().filter(|(heading, _)| heading != "Because") {
-                    dt { (heading) } dd { (text) }
+                    dt { (heading) }
+                    @if let ("At", Some(decision)) = (heading.as_str(), decision) {
+                        dd { (time(decision.at)) ", policy " (workload.policy_origin) }
+                    } @else {
+                        dd { (text) }
+                    }
                 }
             }
         }
@@ -429,7 +436,7 @@ fn what_if(workload: &Workload) -> Markup {
                 noscript { button { "Answer" } }
             }
             div.scroll {
-                table.answer {
+                table.answer hidden {
                     thead { tr { th {} th.number scope="col" { "As it is" } th.number scope="col" { "As set here" } th.number scope="col" { "Difference" } } }
                     tbody {
                         @for (name, label) in [("missed", "Missed half-minutes"), ("replica_hours", "Replica-hours"), ("churn", "Replicas added and removed"), ("most", "Most replicas")] {
@@ -444,6 +451,9 @@ fn what_if(workload: &Workload) -> Markup {
 }
 
 // === agents ===
+
+/// Workloads that are named of each agent.
+const NAMED: usize = 12;
 
 pub(crate) fn agents(report: &Report) -> Markup {
     html! { h1 { "Agents" } div id="facts" { (agent(report)) } }
@@ -477,6 +487,8 @@ pub(crate) fn agent(report: &Report) -> Markup {
             @if report.troubles.is_empty() { p { span.ok { "ok" } " nothing is in trouble" } }
             @for (what, problem) in &report.troubles { p.trouble { b { (what) } ": " (problem) } }
         }
+        (owners(report))
+        (sources(report))
         section.box {
             h2 { "Writes that wait" }
             @if waiting.is_empty() { p { "None." } }
@@ -502,6 +514,95 @@ pub(crate) fn agent(report: &Report) -> Markup {
             }
         }
         (command("trimtab status", "/api/v1/report"))
+    }
+}
+
+/// Which agent has which workloads, as this one knows it.
+fn owners(report: &Report) -> Markup {
+    let mut owners: BTreeMap<&str, Vec<&Workload>> = BTreeMap::new();
+    for workload in &report.workloads {
+        if let Some(claim) = &workload.claim {
+            owners.entry(&claim.agent).or_default().push(workload);
+        }
+    }
+    html! {
+        @if !owners.is_empty() {
+            section.box {
+                h2 { "Who has what" }
+                dl.facts {
+                    @for (agent, workloads) in &owners {
+                        dt { (agent) }
+                        dd {
+                            (plural(workloads.len(), "workload")) ": "
+                            @for (place, workload) in workloads.iter().take(NAMED).enumerate() {
+                                @if place > 0 { ", " }
+                                a href=(address(&workload.workload)) { (workload.workload) }
+                            }
+                            @if workloads.len() > NAMED { " and " (workloads.len() - NAMED) " more" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is read of one kind.
+#[derive(Default)]
+struct Source<'a> {
+    all: usize,
+    /// Those that say nothing.
+    wrong: usize,
+    /// The oldest, and whose it is.
+    oldest: Option<(Seconds, &'a str)>,
+}
+
+/// How old what each kind of signal says is, at its oldest, and how many say nothing.
+fn sources(report: &Report) -> Markup {
+    let mut kinds: BTreeMap<&str, Source<'_>> = BTreeMap::new();
+    for workload in &report.workloads {
+        for signal in &workload.signals {
+            let kind = signal.name.split(' ').next().unwrap_or(&signal.name);
+            let source = kinds.entry(kind).or_default();
+            source.all += 1;
+            source.wrong += usize::from(signal.problem.is_some());
+            let age = workload.last.as_ref().and_then(|last| age_of(&last.snapshot, &signal.name));
+            if let Some(age) = age.filter(|age| source.oldest.is_none_or(|(oldest, _)| *age > oldest)) {
+                source.oldest = Some((age, &workload.workload));
+            }
+        }
+    }
+    html! {
+        section.box {
+            h2 { "Sources" }
+            @if kinds.is_empty() { p { "None is read: no policy names a workload yet." } }
+            dl.facts {
+                @for (kind, Source { all, wrong, oldest }) in &kinds {
+                    dt { (kind) }
+                    dd {
+                        @if *wrong == 0 { span.ok { "ok" } " " (all) " of " (all) } @else { span.miss { "▲ " (wrong) " of " (all) " say nothing" } }
+                        @if let Some((age, workload)) = oldest { "; the oldest is of " (explain::span(*age)) " ago, " a href=(address(workload)) { (workload) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The age of a reading, where it is known.
+fn age_of(snapshot: &Snapshot, name: &str) -> Option<Seconds> {
+    fn age<T>(reading: &Reading<T>) -> Option<Seconds> {
+        match reading {
+            Reading::Fresh(sample) | Reading::Stale(sample) => sample.age,
+            Reading::Missing(_) => None,
+        }
+    }
+    match name {
+        "demand" => age(&snapshot.demand),
+        "capacity" => age(&snapshot.capacity),
+        "latency" => age(&snapshot.latency),
+        "utilization" => age(&snapshot.utilization),
+        name => snapshot.protected.get(name.strip_prefix("protect ")?).and_then(age),
     }
 }
 

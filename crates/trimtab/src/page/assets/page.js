@@ -131,30 +131,43 @@
     }
     ctx.restore();
   };
+  // What a line is about stands where it is drawn.
+  const named = (of) => (plot) => {
+    const { ctx } = plot, { left, width } = plot.bbox;
+    ctx.save();
+    ctx.fillStyle = colour("muted");
+    ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.textAlign = "right";
+    for (const [label, value] of of()) if (known(value)) ctx.fillText(label, left + width - 4 * devicePixelRatio, plot.valToPos(value, "y", true) - 4 * devicePixelRatio);
+    ctx.restore();
+  };
   const hourFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone });
   const axes = (format, splits) => {
     const common = { stroke: colour("muted"), grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("grid"), width: 1 }, font: "12px system-ui, sans-serif" };
     return [
       { ...common, size: 34, space: 70, values: (_, values) => values.map((at) => hourFormat.format(new Date(1000 * at))) },
-      { ...common, size: 56, values: (_, values) => values.map((value) => known(value) ? format(value) : ""), ...(splits ? { splits: () => splits } : {}) },
+      { ...common, size: splits ? 66 : 56, values: (_, values) => values.map((value) => known(value) ? format(value) : ""), ...(splits ? { splits: () => splits } : {}) },
     ];
   };
-  const make = (name, { series, bands, data, format = number, height, range, before, after, splits }) => {
+  const make = (name, { series, bands, data, format = number, height, range, before, after = [], splits }) => {
     const figure = $(`[data-chart="${name}"]`), plot = $(".plot", figure);
     const old = charts.get(name);
     if (old) { old.destroy(); plot.textContent = ""; }
-    const narrow = innerWidth < 900;
+    const narrow = innerWidth < 900, last = data.map((values) => { const at = values.findLastIndex(known); return at < 0 ? null : at; });
+    // While nobody points at a moment, the legend says the last values: of a forecast, the end of it.
+    const latest = (plot) => { if (!splits && !known(plot.legend.idx) && known(last[1])) plot.setLegend({ idxs: [last[1], ...last.slice(1)] }); };
     const options = {
       width: Math.max(280, plot.clientWidth), height: narrow ? Math.min(height, 200) : height, tzDate,
       cursor: { sync: { key: "time" }, drag: { x: true, y: false } },
       legend: { live: true },
-      scales: { x: { time: true, range: range && (() => range()) }, y: { range: (_, least, most) => [0, Math.max(most * 1.08, 1e-9) || 1] } },
+      scales: { x: { time: true, range: range && (() => range()) }, y: { range: (_, least, most) => splits ? [0.4, most + 1.1] : [0, Math.max(most * (before ? 1.2 : 1.08), 1e-9) || 1] } },
       axes: axes(format, splits), bands,
       series: [{ value: (_, at) => at ? clock(1000 * at) : "–" }, ...series.map((one) => ({ value: (_, value) => known(value) ? format(value) : "–", ...one }))],
-      hooks: { drawClear: before ? [before] : [], draw: after ? [after] : [] },
+      hooks: { drawClear: before ? [before] : [], draw: after, setLegend: [latest] },
     };
     const chart = new uPlot(options, data, plot);
     charts.set(name, chart);
+    latest(chart);
     plot.onkeydown = (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!step) return;
@@ -249,19 +262,19 @@
       const { writes, outcome } = $("#facts h1")?.dataset ?? {};
       const own = known(outcome) ? outcome === "committed" : writes === "own";
       make("demand", {
-        data, height: 250, range, before: grounds(dark), after: marks(missed),
+        data, height: 250, range, before: grounds(dark), after: [marks(missed)],
         series: [line("demand", "ink", { width: 2 }), stepped(line("capacity ready", "ink", { width: 1 })), stepped(line("capacity decided", "blue", own ? {} : { dash: [6, 4] })),
           line("9 of 10 below", "blue", { width: 1, dash: [2, 3], spanGaps: true }), line("median ahead", "blue", { spanGaps: true })],
         bands: [{ series: [4, 5], fill: colour("band") }],
       });
       const ready = column((point) => point.ready), wanted = column((point) => point.desired), decided = column((point) => point.decided);
       make("replicas", {
-        data: [x, ready, wanted, decided, column((point) => point.min), column((point) => point.max)], height: 170, range, format: (value) => value.toFixed(0), before: grounds(dark),
+        data: [x, ready, wanted, decided, column((point) => point.min), column((point) => point.max)], height: 170, range, format: (value) => value.toFixed(0), before: grounds(dark), after: [named(() => last ? [[`min ${last.min}`, last.min], [`max ${last.max}`, last.max]] : [])],
         series: [stepped(line("ready", "ink", { width: 2 })), stepped(line("asked for", "ochre")), stepped(line("trimtab decides", "blue", own ? {} : { dash: [6, 4] })),
           line("min", "limit", { width: 1, dash: [4, 4] }), line("max", "limit", { width: 1, dash: [4, 4] })],
       });
       const ms = (of) => column((point) => known(of(point)) ? 1000 * of(point) : null);
-      make("latency", { data: [x, ms((point) => point.latency), ms((point) => point.target)], height: 170, range, before: grounds(dark), after: marks(missed),
+      make("latency", { data: [x, ms((point) => point.latency), ms((point) => point.target)], height: 170, range, before: grounds(dark), after: [marks(missed), named(() => last ? [[`p99 below ${span(last.target)}`, 1000 * last.target]] : [])],
         series: [line("p99", "ink", { width: 2 }), line("target", "limit", { width: 1, dash: [4, 4] })] });
       const sums = [column((point) => point.asked_hours), column((point) => point.decided_hours)];
       make("hours", { data: [x, ...sums], height: 150, range, series: [line("asked for", "ochre"), line("trimtab decides", "blue", { dash: [6, 4] })] });
@@ -370,6 +383,7 @@
       if (signal.aborted) return;
       if (!answer.ok) { note.textContent = text.trim(); return; }
       const said = JSON.parse(text);
+      $("#what-if table").hidden = false;
       for (const row of all("#what-if tbody tr")) {
         const [now, then, difference] = all("td", row), of = (side) => side[row.dataset.row];
         now.textContent = number(of(said.as_is)); then.textContent = number(of(said.then));
@@ -414,8 +428,8 @@
       // By the end of its window.
       const late = (place) => new Set(course.missed[place].map((window) => course.begins / 1000 + course.window * (window + 1)));
       const p99 = side((one) => known(one.p99) ? Math.min(1000 * one.p99, 2000) : null);
-      make("latency", { data: [x, ...p99, moments.map(() => 200)], height: 190, range, before, series: [...lines({ width: 1.5 }), line("target", "limit", { width: 1, dash: [4, 4] })] });
-      make("missed", { data: [x, ...who.map((_, place) => { const set = late(place); return x.map((at) => set.has(at) ? 3 - place : null); })], height: 110, range, before,
+      make("latency", { data: [x, ...p99, moments.map(() => 200)], height: 190, range, before, after: [named(() => [["200 ms", 200]])], series: [...lines({ width: 1.5 }), line("target", "limit", { width: 1, dash: [4, 4] })] });
+      make("missed", { data: [x, ...who.map((_, place) => { const set = late(place); return x.map((at) => set.has(at) ? 3 - place : null); })], height: 140, range, before,
         splits: [1, 2, 3], format: (value) => ({ 1: "KEDA", 2: "HPA", 3: "trimtab" })[value] ?? "",
         series: who.map((name, place) => ({ ...line(name, ink[place]), paths: () => null, points: { show: true, size: 7, fill: colour(ink[place]), stroke: colour(ink[place]) }, value: (_, value) => known(value) ? "missed" : "–" })) });
       table("demand", [x, rate, ...ready], ["demand/s", ...who.map((name) => `${name} ready`)], number);
