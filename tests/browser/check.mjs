@@ -52,7 +52,7 @@ await browse(base, async (open) => {
     await page.keyboard.press("/");
     await page.keyboard.type("nothing like it");
     await eventually("the filter answers", async () => (await page.locator(".empty").count()) === 1);
-    assert.match(page.url(), /q=nothing/, "the address holds the filter");
+    await eventually("the address holds the filter", async () => /q=nothing/.test(page.url()));
     assert.equal(await page.evaluate(() => document.activeElement.id), "q", "typing goes on");
     await page.goto(`${base}/?q=checkout&sort=-demand`);
     assert.equal(await page.getAttribute("th:has-text('Demand')", "aria-sort"), "descending");
