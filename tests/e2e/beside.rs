@@ -8,7 +8,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use std::process::Command;
 use trimtab::floor::{ANNOTATION, Kept};
-use trimtab::report::{Report, Workload, Writes};
+use trimtab::report::{Lack, Report, Workload, Writes};
 use trimtab_core::policy::Capacity;
 
 /// A replica is full at 50 requests/s of 20 ms; this share of each burns CPU, and 100m is what that takes, HTTP included.
@@ -119,7 +119,7 @@ async fn with_no_configuration_every_autoscaler_is_shadowed_and_nothing_is_writt
 
     what_others_want_stands_beside(&cluster, &agent, &namespace).await;
     what_is_shown(&cluster, &agent, &namespace);
-    what_cannot_be_decided_says_why(&world, &agent, &namespace).await;
+    what_cannot_be_decided_says_why(&world, &agent).await;
 
     assert!(agent.process.end("-TERM").success());
     let ours = |entry: &crate::cluster::Audited| entry.is_ours() && entry.object_ref.namespace == namespace;
@@ -163,7 +163,7 @@ fn what_is_shown(cluster: &Cluster, agent: &Agent, namespace: &str) {
 }
 
 /// An autoscaler of nothing, two of one workload, and one that gives no policy: each says so, and the others go on.
-async fn what_cannot_be_decided_says_why(world: &World, agent: &Agent, namespace: &str) {
+async fn what_cannot_be_decided_says_why(world: &World, agent: &Agent) {
     world.apply(&hpa("ghost", "ghost")).await;
     world.apply(&hpa("second", "worker")).await;
     let strange = json!({
@@ -177,13 +177,13 @@ async fn what_cannot_be_decided_says_why(world: &World, agent: &Agent, namespace
     })
     .await;
     until_report(agent, "a target that is matched twice is said", 60, |report| {
-        let problem = report.troubles.get(&format!("{namespace}/deployment/worker"))?;
+        let problem = of(report, "worker")?.problem.clone()?;
         (problem.contains("hpa") && problem.contains("scaledobject")).then_some(())
     })
     .await;
     until_report(agent, "a trigger that nobody knows is said", 60, |report| {
-        let problem = report.troubles.get(&format!("scaledobject {namespace}/strange"))?;
-        problem.contains("trigger 0 (external)").then_some(())
+        let strange = of(report, "strange")?.conditions.first()?;
+        (strange.name == Lack::NoPolicy && strange.why.contains("trigger 0 (external)")).then_some(())
     })
     .await;
     let before = agent.report().await.expect("it answers").at;

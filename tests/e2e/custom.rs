@@ -33,13 +33,8 @@ async fn a_custom_resource_with_a_scale_subresource_is_scaled() {
     let mut agent = Agent::start(&cluster, namespace, world.directory.path(), &cluster.kubeconfig);
     agent.workload.clone_from(&target);
     until("it says which selector it misses", 60, async || {
-        agent
-            .report()
-            .await?
-            .troubles
-            .get(&target)
-            .filter(|problem| problem.contains("names no selector of its pods"))
-            .cloned()
+        let problem = agent.workload().await?.problem?;
+        problem.contains("names no selector of its pods").then_some(())
     })
     .await;
 

@@ -17,6 +17,7 @@ mod install;
 mod lies;
 mod live;
 mod measure;
+mod misfits;
 mod pages;
 mod release;
 mod rounds;

@@ -32,7 +32,7 @@ const NO: [&str; 6] = ["0", "f", "F", "false", "FALSE", "False"];
 #[derive(Clone, Debug, PartialEq)]
 pub struct Autoscaler {
     /// What it became.
-    pub imported: Imported,
+    pub imported: Box<Imported>,
     /// How it is.
     pub object: Object,
 }
@@ -187,7 +187,8 @@ pub fn follow(client: Client, kind: Kind, scope: Scope, inbox: Inbox) -> BoxFutu
                     let Some(source) = import::source(&object) else { continue };
                     match read(&client, &mut made, &source, &object).await {
                         Some(imported) => {
-                            Change::Is(source, Autoscaler { imported, object: seen(kind, &object, listing) })
+                            let object = seen(kind, &object, listing);
+                            Change::Is(source, Autoscaler { imported: Box::new(imported), object })
                         }
                         None => continue,
                     }

@@ -3,7 +3,7 @@
 //! Every number printed is a field of the recorded decision: nothing is estimated and nothing is computed twice.
 
 use crate::page::rows::State;
-use crate::report::{self, Autoscaler, Considered, Report, Workload, Writes};
+use crate::report::{self, Autoscaler, Condition, Considered, Report, Workload, Writes};
 use std::fmt::Write;
 use trimtab_core::capacity::Capacity;
 use trimtab_core::decision::Reason;
@@ -24,8 +24,11 @@ pub fn explain(workload: &Workload) -> String {
     let mut text = String::new();
     let name = &workload.workload;
     let Some(considered) = &workload.last else {
-        let problem = workload.problem.as_deref().unwrap_or("nothing was decided at that time");
+        let problem = undecided(workload).unwrap_or_else(|| "nothing was decided at that time".to_owned());
         lines(&mut text, &[format!("{name}: no decision"), format!("Because  {problem}")]);
+        if let Some(other) = &workload.autoscaler {
+            lines(&mut text, &[format!("Beside   {}", beside(other))]);
+        }
         signals(&mut text, workload);
         return text;
     };
@@ -60,11 +63,16 @@ pub fn explain(workload: &Workload) -> String {
     if let Some(until) = waits_until(decision) {
         lines(&mut text, &[format!("Waits    until {}", clock(until))]);
     }
-    if let Some(problem) = &workload.problem {
-        lines(&mut text, &[format!("Problem  {problem}")]);
+    for condition in &workload.conditions {
+        lines(&mut text, &[format!("Problem  {condition}")]);
     }
     signals(&mut text, workload);
     text
+}
+
+/// Why nothing is decided, where that is known.
+pub(crate) fn undecided(workload: &Workload) -> Option<String> {
+    workload.conditions.first().map(ToString::to_string).or_else(|| workload.problem.clone())
 }
 
 fn lines(text: &mut String, lines: &[String]) {
@@ -344,6 +352,11 @@ pub fn status(reports: Vec<Report>, namespace: Option<&str>) -> String {
             lines(&mut text, &[format!("blocked until {}: {}: {why}", clock(*until), workload.workload)]);
         }
     }
+    // The table has no room for all of it.
+    for condition in rows.iter().flat_map(|workload| workload.conditions.iter().map(move |one| (workload, one))) {
+        let (workload, Condition { name, why }) = condition;
+        lines(&mut text, &[format!("{name}: {}: {why}", workload.workload)]);
+    }
     for (what, problem) in &report.troubles {
         lines(&mut text, &[format!("trouble: {what}: {problem}")]);
     }
@@ -411,7 +424,7 @@ fn beside(other: &Autoscaler) -> String {
 fn row(workload: &Workload) -> [String; 9] {
     let unknown = || UNKNOWN.to_owned();
     let Some(last) = &workload.last else {
-        let why = workload.problem.clone().unwrap_or_else(|| "starting".into());
+        let why = undecided(workload).unwrap_or_else(|| "starting".into());
         return [
             workload.workload.clone(),
             workload.writes.to_string(),
@@ -610,6 +623,7 @@ mod tests {
             claim: None,
             mode: None,
             autoscaler: None,
+            conditions: Vec::new(),
         })
     }
 
@@ -669,6 +683,7 @@ mod tests {
             claim: None,
             mode: None,
             autoscaler: None,
+            conditions: Vec::new(),
         };
         insta::assert_snapshot!(explain(&workload));
     }
@@ -710,6 +725,7 @@ mod tests {
             claim: None,
             mode: None,
             autoscaler: None,
+            conditions: Vec::new(),
         };
         let beside = |mut workload: Workload, wants: Option<u32>, active| {
             let wants = wants.map(Replicas);

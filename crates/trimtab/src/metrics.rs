@@ -144,6 +144,7 @@ impl Collector for Workloads {
         one(&mut encoder, "troubles", "What trimtab status lists as trouble, rejected policies too", troubles)?;
         states(&mut encoder, &report)?;
         reasons(&mut encoder, &report)?;
+        conditions(&mut encoder, &report)?;
         objectives(&mut encoder, &report, &self.1.borrow())?;
         let mut gauge = |name: &str, help: &str, read: &Read<'_>| gauge(&mut encoder, &report, (name, help), read);
         gauge("workload_replicas_desired", "Replicas asked for (spec.replicas)", &|workload| {
@@ -258,6 +259,29 @@ fn reasons(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), s
     for (known, last) in report.workloads.iter().filter_map(|known| Some((known, known.last.as_ref()?))) {
         let WorkloadLabel { namespace, kind, workload } = label(&known.workload);
         let labels = ReasonLabel { namespace, kind, workload, code: last.decision.reason.code() };
+        ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabel {
+    namespace: String,
+    kind: String,
+    workload: String,
+    condition: &'static str,
+}
+
+/// What somebody has to mend of each workload.
+fn conditions(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
+    let help = "1 for each condition of the workload that somebody has to mend, as trimtab status names it";
+    let kind = prometheus_client::metrics::MetricType::Gauge;
+    let mut family = encoder.encode_descriptor("workload_condition", help, None, kind)?;
+    for (known, condition) in
+        report.workloads.iter().flat_map(|known| known.conditions.iter().map(move |one| (known, one)))
+    {
+        let WorkloadLabel { namespace, kind, workload } = label(&known.workload);
+        let labels = ConditionLabel { namespace, kind, workload, condition: condition.name.name() };
         ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
     }
     Ok(())

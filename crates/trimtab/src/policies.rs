@@ -11,7 +11,7 @@ use crate::config::{self, Document, Target, Workload};
 use crate::import;
 use crate::inbox::{Event, Inbox};
 use crate::prometheus;
-use crate::report;
+use crate::report::{self, Condition, Lack};
 use crate::view::{Change, Scope, Shelf};
 use crate::watch;
 use futures::future::BoxFuture;
@@ -52,8 +52,23 @@ pub struct Policies {
     in_force: BTreeMap<Target, Arc<Workload>>,
     /// What is wrong with each document.
     documents: BTreeMap<String, String>,
-    /// That, and what is wrong with documents together.
+    /// The same, of which each was said.
     problems: BTreeMap<String, String>,
+    /// The autoscalers that give no policy.
+    barren: BTreeSet<import::Source>,
+    /// The workloads that no policy is in force for, though somebody asks for them.
+    undecided: BTreeMap<String, Undecided>,
+}
+
+/// A workload that no policy is in force for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecided {
+    /// What it is, where that can be scaled.
+    pub target: Option<Target>,
+    /// Who asks for it.
+    pub origin: String,
+    /// Why there is none.
+    pub condition: Condition,
 }
 
 impl Policies {
@@ -82,6 +97,8 @@ impl Policies {
             in_force: BTreeMap::new(),
             documents: BTreeMap::new(),
             problems: BTreeMap::new(),
+            barren: BTreeSet::new(),
+            undecided: BTreeMap::new(),
         }
     }
 
@@ -89,6 +106,22 @@ impl Policies {
     #[must_use]
     pub fn workloads(&self) -> &BTreeMap<Target, Arc<Workload>> {
         &self.in_force
+    }
+
+    /// The workloads that are not, though a policy or an autoscaler names them, by namespace/kind/name.
+    #[must_use]
+    pub fn undecided(&self) -> &BTreeMap<String, Undecided> {
+        &self.undecided
+    }
+
+    /// That several autoscalers scale a workload, where they do: nobody can say which was meant.
+    #[must_use]
+    pub fn scaled_twice(&self, target: &Target) -> Option<Condition> {
+        let sources = self.scaling.get(target).filter(|sources| sources.len() > 1)?;
+        Some(Lack::ScaledTwice.because(format!(
+            "{target} is scaled by {}, which undo each other's work: delete all but one",
+            listed(sources)
+        )))
     }
 
     /// All other autoscalers that are seen.
@@ -233,14 +266,15 @@ impl Policies {
             let name = source.to_string();
             self.imported.discard(&name);
             self.documents.remove(&name);
+            self.barren.remove(&source);
             let Some(imported) = now else { continue };
             // Written here, so that it has no problem; its expressions are somebody else's, and the server has the last word on them.
-            let problem = match &imported.policy {
-                Some(text) => {
-                    let document = Document { name: &name, namespace: Some(&source.namespace), text: text.as_bytes() };
-                    self.imported.take(&document, &|_| Vec::new()).rejected
-                }
-                None => imported.problem(),
+            let problem = if let Some(text) = &imported.policy {
+                let document = Document { name: &name, namespace: Some(&source.namespace), text: text.as_bytes() };
+                self.imported.take(&document, &|_| Vec::new()).rejected
+            } else {
+                self.barren.insert(source);
+                None
             };
             if let Some(problem) = problem {
                 self.documents.insert(name, problem);
@@ -269,12 +303,14 @@ impl Policies {
 
     /// What follows from the documents together.
     fn settle(&mut self) {
-        let mut problems = self.documents.clone();
         self.in_force.clear();
+        self.undecided.clear();
         let written = self.loaded.workloads();
         let (named, unclear) = (|target: &Target| written.contains_key(target), self.loaded.conflicts());
         let imported = self.imported.workloads().iter();
-        let imported = imported.filter(|(target, _)| !named(target) && !unclear.contains_key(*target));
+        let twice = |target: &Target| self.scaling.get(target).is_some_and(|sources| sources.len() > 1);
+        let imported =
+            imported.filter(|(target, _)| !named(target) && !unclear.contains_key(*target) && !twice(target));
         for (target, workload) in written.iter().chain(imported) {
             match &workload.queries.prometheus {
                 Some(source) if !self.sources.contains(source) => {
@@ -287,23 +323,62 @@ impl Policies {
                         "{}: no Prometheus server is called {source}; {known} (--prometheus-sources)",
                         workload.origin
                     );
-                    problems.insert(target.to_string(), problem);
+                    let undecided = Undecided {
+                        target: Some(target.clone()),
+                        origin: workload.origin.to_string(),
+                        condition: Lack::SourceUnknown.because(problem),
+                    };
+                    self.undecided.insert(target.to_string(), undecided);
                 }
                 _ => {
                     self.in_force.insert(target.clone(), Arc::new(workload.clone()));
                 }
             }
         }
-        let twice = self.imported.conflicts().iter().filter(|(target, _)| !named(target));
-        let conflicts = self.loaded.conflicts().iter().chain(twice);
-        problems.extend(conflicts.map(|(target, problem)| (target.to_string(), problem.clone())));
-        for (document, problem) in &problems {
+        for (target, problem) in unclear {
+            let undecided = Undecided {
+                target: Some(target.clone()),
+                origin: "several policies".into(),
+                condition: Lack::PolicyTwice.because(problem),
+            };
+            self.undecided.insert(target.to_string(), undecided);
+        }
+        let without = if self.shadows { self.without_policy() } else { Vec::new() };
+        for (name, undecided) in without {
+            self.undecided.entry(name).or_insert(undecided);
+        }
+        for (document, problem) in &self.documents {
             if self.problems.get(document) != Some(problem) {
                 tracing::warn!("{problem}");
             }
         }
-        self.problems = problems;
+        self.problems.clone_from(&self.documents);
     }
+
+    /// What autoscalers scale of which no policy could be made, and nobody wrote one.
+    fn without_policy(&self) -> Vec<(String, Undecided)> {
+        let written = self.loaded.workloads();
+        let twice =
+            self.scaling.iter().filter(|(target, _)| !written.contains_key(target)).filter_map(|(target, all)| {
+                let condition = self.scaled_twice(target)?;
+                Some((target.to_string(), Undecided { target: Some(target.clone()), origin: listed(all), condition }))
+            });
+        let barren = self.barren.iter().filter_map(|source| {
+            let imported = &self.autoscaler_named(source)?.imported;
+            let target = imported.target.clone();
+            if target.as_ref().is_some_and(|target| written.contains_key(target)) {
+                return None;
+            }
+            let condition = Lack::NoPolicy.because(imported.problem()?);
+            Some((imported.named.clone(), Undecided { target, origin: source.to_string(), condition }))
+        });
+        twice.chain(barren).collect()
+    }
+}
+
+/// Several autoscalers in a sentence.
+fn listed(sources: &BTreeSet<import::Source>) -> String {
+    sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 /// The name of a file in messages: as it was given.
@@ -413,7 +488,7 @@ mod tests {
         let imported = import::of(&object, &[]).unwrap();
         let source = imported.source.clone();
         let object = crate::autoscalers::seen(import::Kind::ScaledObject, &object, 0);
-        let now = Autoscaler { imported, object };
+        let now = Autoscaler { imported: Box::new(imported), object };
         policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Is(source.clone(), now));
         source
     }
@@ -438,23 +513,40 @@ mod tests {
         assert_eq!(origins(&policies), ["scaledobject shop/one"]);
         let two = is(&mut policies, "two", &prometheus_trigger());
         assert!(policies.workloads().is_empty());
-        let said = policies.problems().get("shop/deployment/web").unwrap();
-        assert!(said.contains("scaledobject shop/one:") && said.contains("scaledobject shop/two:"), "{said}");
+        let said = &policies.undecided()["shop/deployment/web"];
+        assert_eq!(
+            (said.condition.name, said.origin.as_str()),
+            (Lack::ScaledTwice, "scaledobject shop/one and scaledobject shop/two")
+        );
+        // A policy that somebody wrote is decided by, and that there are two is said beside.
+        policies.apply_file(Ok(text.as_bytes().to_vec()));
+        let target = "shop/web".parse().unwrap();
+        assert_eq!((origins(&policies), policies.undecided().len()), (vec!["file".to_owned()], 0));
+        assert!(policies.scaled_twice(&target).is_some());
+        policies.apply_file(Ok(b"workloads: []".to_vec()));
+        assert_eq!(policies.undecided().len(), 1);
         policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(one));
-        assert_eq!((origins(&policies), policies.problems().len()), (vec!["scaledobject shop/two".to_owned()], 0));
+        assert_eq!((origins(&policies), policies.undecided().len()), (vec!["scaledobject shop/two".to_owned()], 0));
         policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(two));
-        assert!(policies.workloads().is_empty() && policies.problems().is_empty());
+        assert!(policies.workloads().is_empty() && policies.scaled_twice(&target).is_none());
     }
 
     #[test]
     fn an_autoscaler_that_gives_no_policy_is_said() {
         let mut policies = policies();
-        let source = is(&mut policies, "odd", &json!({"type": "external", "metadata": {}}));
-        assert!(policies.problems().get("scaledobject shop/odd").unwrap().contains("trigger 0 (external)"));
+        let odd = json!({"type": "external", "metadata": {}});
+        let source = is(&mut policies, "odd", &odd);
+        let said = &policies.undecided()["shop/deployment/web"].condition;
+        assert!(said.name == Lack::NoPolicy && said.why.contains("trigger 0 (external)"), "{said}");
         is(&mut policies, "odd", &prometheus_trigger());
-        assert_eq!((origins(&policies).len(), policies.problems().len()), (1, 0));
+        assert_eq!((origins(&policies).len(), policies.undecided().len()), (1, 0));
+        // One that gives none scales it all the same.
+        let other = is(&mut policies, "other", &odd);
+        assert_eq!(policies.undecided()["shop/deployment/web"].condition.name, Lack::ScaledTwice);
+        policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(other));
+        assert_eq!((origins(&policies).len(), policies.undecided().len()), (1, 0));
         policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(source));
-        assert!(policies.workloads().is_empty());
+        assert!(policies.workloads().is_empty() && policies.undecided().is_empty());
     }
 
     #[test]

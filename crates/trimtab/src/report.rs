@@ -96,6 +96,89 @@ pub struct Workload {
     /// The other autoscaler that scales it, where there is one.
     #[serde(default)]
     pub autoscaler: Option<Autoscaler>,
+    /// What somebody has to mend: most of it keeps the workload from being decided.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+/// Something about a workload that somebody has to mend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// What it is.
+    pub name: Lack,
+    /// In words, with the cure.
+    pub why: String,
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.why)
+    }
+}
+
+/// What a workload lacks. While it does, nothing is decided of it, but where a policy was written for a workload that is scaled twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Lack {
+    /// There is no such object.
+    TargetMissing,
+    /// The API server knows no such kind, or did not say.
+    KindUnknown,
+    /// It cannot be scaled, or its size cannot be read.
+    NotScalable,
+    /// Its namespace is not watched.
+    NotWatched,
+    /// Its kind, or pods, cannot be listed.
+    NotReadable,
+    /// Several autoscalers scale it.
+    ScaledTwice,
+    /// Its autoscaler gives no policy, and nobody wrote one.
+    NoPolicy,
+    /// Several documents have a policy for it.
+    PolicyTwice,
+    /// Its policy names a Prometheus server that is not configured.
+    SourceUnknown,
+}
+
+impl Lack {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::TargetMissing,
+        Self::KindUnknown,
+        Self::NotScalable,
+        Self::NotWatched,
+        Self::NotReadable,
+        Self::ScaledTwice,
+        Self::NoPolicy,
+        Self::PolicyTwice,
+        Self::SourceUnknown,
+    ];
+
+    /// As `status`, the log and the metric say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TargetMissing => "TargetMissing",
+            Self::KindUnknown => "KindUnknown",
+            Self::NotScalable => "NotScalable",
+            Self::NotWatched => "NotWatched",
+            Self::NotReadable => "NotReadable",
+            Self::ScaledTwice => "ScaledTwice",
+            Self::NoPolicy => "NoPolicy",
+            Self::PolicyTwice => "PolicyTwice",
+            Self::SourceUnknown => "SourceUnknown",
+        }
+    }
+
+    /// It with its words.
+    pub(crate) fn because(self, why: impl Into<String>) -> Condition {
+        Condition { name: self, why: why.into() }
+    }
+}
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Another autoscaler beside a decision.
@@ -174,6 +257,7 @@ impl Workload {
             claim: None,
             mode: None,
             autoscaler: None,
+            conditions: Vec::new(),
         }
     }
 }

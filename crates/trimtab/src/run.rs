@@ -15,7 +15,7 @@ use crate::metrics::Counters;
 use crate::owner::{Identity, Ownership, Site};
 use crate::policies::Policies;
 use crate::record::Recorder;
-use crate::report::{self, Considered, Report, Sight, Sights, Writes};
+use crate::report::{Considered, Lack, Report, Sights, Writes};
 use crate::sense::{self, Round, Signal};
 use crate::track::{Past, Tracked};
 use crate::view::{Change, Scalable, View};
@@ -25,6 +25,7 @@ use kube::runtime::events::EventType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tell::Lacking;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -37,6 +38,7 @@ use trimtab_journal::{Entry, Outcome, Record};
 
 mod claims;
 mod floors;
+mod tell;
 
 /// Prometheus is asked for at most this share of the time: after a round that took long, the next one waits.
 const QUIET: u32 = 4;
@@ -107,6 +109,8 @@ pub(crate) struct Loop {
     /// The writes that are under way, with their Events.
     writes: TaskTracker,
     troubles: BTreeMap<String, String>,
+    /// What workloads lack, since when, and whether that was said.
+    lacking: BTreeMap<(String, Lack), Lacking>,
     /// Workloads that nobody has claimed though somebody should have.
     unclaimed: usize,
     /// When floors were last handed back, by autoscaler.
@@ -132,6 +136,7 @@ impl Loop {
             next_following: Instant::now(),
             writes: TaskTracker::new(),
             troubles: BTreeMap::new(),
+            lacking: BTreeMap::new(),
             unclaimed: 0,
             handed_back: BTreeMap::new(),
             next_round: Some(Instant::now()),
@@ -243,12 +248,14 @@ impl Loop {
     fn note_trouble(&mut self, what: String, problem: Option<String>) {
         match problem {
             Some(problem) if self.troubles.get(&what) != Some(&problem) => {
-                tracing::warn!(what, problem, "trouble");
+                if !self.is_condition(&what) {
+                    tracing::warn!(what, problem, "trouble");
+                }
                 self.troubles.insert(what, problem);
             }
             Some(_) => {}
             None => {
-                if self.troubles.remove(&what).is_some() {
+                if self.troubles.remove(&what).is_some() && !self.is_condition(&what) {
                     tracing::info!(what, "trouble is over");
                 }
             }
@@ -302,7 +309,7 @@ impl Loop {
                 *known = Known { tasks, resource: Some(resource), problem: None };
             }
             Err(problem) => {
-                tracing::warn!(kind = %kind, problem, "kind cannot be watched");
+                // Said of each workload that is of it.
                 known.problem = Some(problem);
             }
         }
@@ -372,6 +379,7 @@ impl Loop {
         self.hand_back_floors(at);
         // Not what a policy names: a tenant's policy for a kind that nobody may list must not take agents out of service.
         let ready = if self.view.has_pods() { Ok(()) } else { Err("pods have not been listed yet".to_owned()) };
+        self.say_conditions(at);
         self.publish(at, ready);
         let pause = self.parts.interval.max(round.took * QUIET);
         self.next_round = Some(Instant::now() + pause);
@@ -389,10 +397,10 @@ impl Loop {
     fn decide_one(&mut self, workload: &Arc<Workload>, round: &Round, at: Timestamp) -> Option<Record> {
         let target = &workload.target;
         let fleet = self.view.fleet(target, at);
-        let problem = self.why_undecided(workload, fleet.is_some());
+        let (lack, waits) = (self.lack(workload, fleet.is_some()), self.waits(target));
         let tracked = self.tracked.get_mut(target)?;
         tracked.signals = sense::problems(workload, &round.answers);
-        tracked.problem = problem;
+        (tracked.lack, tracked.waits) = (lack, waits);
         let Some(fleet) = fleet else {
             tracked.last = None;
             return None;
@@ -453,27 +461,6 @@ impl Loop {
         let Considered { policy, snapshot, decision, .. } = considered.clone();
         self.consider(workload, considered);
         Some(Record { workload: target.to_string(), ordinal, before, policy, snapshot, decision })
-    }
-
-    fn why_undecided(&self, workload: &Workload, known: bool) -> Option<String> {
-        let target = &workload.target;
-        if let Some(problem) = self.kinds.get(&target.kind).and_then(|known| known.problem.as_ref()) {
-            return Some(problem.clone());
-        }
-        if known {
-            return None;
-        }
-        if !self.view.watches(&target.namespace) {
-            return Some(format!("namespace {} is not watched by this agent: see --namespace", target.namespace));
-        }
-        if !self.view.knows(target) {
-            return Some("waiting for the first listing of the cluster".into());
-        }
-        // It is there, but its size cannot be read.
-        if let Some(trouble) = self.troubles.get(&target.to_string()) {
-            return Some(trouble.clone());
-        }
-        Some(format!("{target} does not exist: create it, or correct the target at {}", workload.origin))
     }
 
     /// What follows from a decision: a log line where it changed, and a write where we may.
@@ -593,45 +580,5 @@ impl Loop {
             };
             self.parts.world.say(note, &self.writes);
         }
-    }
-
-    fn publish(&self, at: Timestamp, ready: Result<(), String>) {
-        let workloads = self.policies.workloads().values().filter_map(|workload| {
-            let tracked = self.tracked.get(&workload.target)?;
-            Some(report::Workload {
-                workload: workload.target.to_string(),
-                policy_origin: workload.origin.to_string(),
-                writes: self.may_write(workload, at),
-                problem: tracked.problem.clone(),
-                signals: tracked.signals.clone(),
-                last: tracked.last.clone(),
-                changed: tracked.changed.clone(),
-                claim: self.claim_of(workload, at),
-                mode: Some(self.mode(workload)),
-                autoscaler: self.policies.beside(&workload.target),
-            })
-        });
-        let report = Report {
-            agent: self.parts.agent.name.clone(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            at,
-            may_write: self.ownership.has_lease(self.parts.boot.now()),
-            unclaimed: self.unclaimed,
-            troubles: self
-                .troubles
-                .iter()
-                .chain(self.policies.problems())
-                .map(|(what, why)| (what.clone(), why.clone()))
-                .collect(),
-            workloads: workloads.collect(),
-        };
-        let sights = self.tracked.iter().map(|(target, tracked)| {
-            let startups = self.view.startups(target);
-            (target.to_string(), Sight { hour: tracked.tally.hour(at), startups })
-        });
-        self.parts.sights.send_replace(Arc::new(sights.collect()));
-        self.parts.report.send_replace(Arc::new(report));
-        drop(self.parts.ready.send_replace(ready));
-        self.parts.turned.send_replace(Instant::now());
     }
 }

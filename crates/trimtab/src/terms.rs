@@ -1,5 +1,6 @@
 //! The same decision at depth: each step with its numbers and where they come from, each window ahead, and why not one more or fewer.
 
+use crate::explain;
 use crate::explain::{because, clock, number, per_second, plural, span};
 use crate::report::{Considered, Workload};
 use std::fmt::Write;
@@ -268,7 +269,7 @@ pub(crate) fn why_not_fewer(workload: &Workload) -> String {
 }
 
 fn undecided(workload: &Workload) -> String {
-    let why = workload.problem.as_deref().unwrap_or("nothing was decided at that time");
+    let why = explain::undecided(workload).unwrap_or_else(|| "nothing was decided at that time".to_owned());
     format!("{}: no decision\nBecause  {why}\n", workload.workload)
 }
 
@@ -290,6 +291,7 @@ mod tests {
             claim: None,
             mode: None,
             autoscaler: None,
+            conditions: Vec::new(),
         }
     }
 

@@ -366,6 +366,7 @@ mod tests {
             claim: None,
             mode: None,
             autoscaler: None,
+            conditions: Vec::new(),
         };
         let report = Report { workloads: names.iter().map(workload).collect(), ..Report::of("a") };
         let hour = Hour { windows: 120, missed: 3, ..Hour::default() };

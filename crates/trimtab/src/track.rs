@@ -3,7 +3,7 @@
 use crate::act::Written;
 use crate::config::Target;
 use crate::explain;
-use crate::report::{self, Changed, Considered, Writes};
+use crate::report::{self, Changed, Condition, Considered, Writes};
 use crate::tally::Tally;
 use crate::view::Scalable;
 use trimtab_core::policy::Capacity;
@@ -38,7 +38,10 @@ pub(crate) struct Tracked {
     pub(crate) decided: Option<Timestamp>,
     pub(crate) last: Option<Considered>,
     pub(crate) signals: Vec<report::Signal>,
-    pub(crate) problem: Option<String>,
+    /// Why nothing is decided, where that is the workload's own.
+    pub(crate) lack: Option<Condition>,
+    /// What it waits for at a start.
+    pub(crate) waits: Option<&'static str>,
     /// Since when demand is known of some replicas only, and whether that was said.
     pub(crate) partial: Option<(Timestamp, bool)>,
     pub(crate) writing: bool,

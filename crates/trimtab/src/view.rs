@@ -87,7 +87,7 @@ pub type Scope = Option<String>;
 /// Objects by the watch that tells them: each lists and forgets its own.
 type Objects = BTreeMap<(Kind, Scope), Shelf<Target, Scalable>>;
 
-fn covers(scope: &Scope, namespace: &str) -> bool {
+pub(crate) fn covers(scope: &Scope, namespace: &str) -> bool {
     scope.as_ref().is_none_or(|scope| scope == namespace)
 }
 

@@ -42,19 +42,29 @@ const SERVICE: &str = "trimtab";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SlimSpec {
+    #[serde(default, deserialize_with = "where_it_fits")]
     replicas: Option<u32>,
+    #[serde(default, deserialize_with = "where_it_fits")]
     selector: Option<LabelSelector>,
+}
+
+/// What other kinds have in a field of that name is their own, and no reason not to read the rest.
+fn where_it_fits<'de, D: serde::Deserializer<'de>, T: serde::de::DeserializeOwned>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
+    let value = serde_json::Value::deserialize(field)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SlimStatus {
     /// Left out where it is 0.
-    #[serde(default)]
-    replicas: u32,
+    #[serde(default, deserialize_with = "where_it_fits")]
+    replicas: Option<u32>,
     /// Left out where it is 0.
-    #[serde(default)]
-    updated_replicas: u32,
+    #[serde(default, deserialize_with = "where_it_fits")]
+    updated_replicas: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -149,7 +159,7 @@ pub fn objects(
 ) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let Watched { kind, resource, scope } = watched;
-        let what = format!("{} in {}", resource.plural, place(scope.as_deref()));
+        let what = called(&resource.plural, scope.as_deref());
         let api = api_of(client.clone(), scope.as_deref(), &resource);
         let mut watch = Watch::start(api, watcher::Config::default(), what, inbox.clone());
         let mut scales = Scales::new(client, kind.clone(), resource, inbox.clone());
@@ -188,7 +198,7 @@ pub fn objects(
 #[must_use]
 pub fn pods(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let what = format!("pods in {}", place(namespace.as_deref()));
+        let what = called("pods", namespace.as_deref());
         let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
         let api = api_of(client, namespace.as_deref(), &resource);
         let mut watch = Watch::start(api, watcher::Config::default(), what, inbox.clone());
@@ -424,7 +434,8 @@ impl Scales {
     fn scalable(&self, object: &Scaled, replicas: u32, selector: Selector) -> Scalable {
         let metadata = &object.metadata;
         let counts_updated = self.resource.group == "apps" && self.resource.plural != "replicasets";
-        let rolling_out = |status: &SlimStatus| counts_updated && status.updated_replicas < status.replicas;
+        let rolling_out =
+            |status: &SlimStatus| counts_updated && status.updated_replicas.unwrap_or(0) < status.replicas.unwrap_or(0);
         Scalable {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
@@ -497,6 +508,11 @@ impl Scales {
             self.inbox.send(Event::Trouble { what: target.to_string(), problem: None }).await;
         }
     }
+}
+
+/// What a watch is called in messages.
+pub(crate) fn called(plural: &str, namespace: Option<&str>) -> String {
+    format!("{plural} in {}", place(namespace))
 }
 
 pub(crate) fn place(namespace: Option<&str>) -> String {
@@ -678,13 +694,23 @@ mod tests {
         assert_eq!(scales.load(Ordering::SeqCst), 4, "two failed; one for each spec, none for the status");
     }
 
+    #[test]
+    fn an_object_of_another_shape_is_read_all_the_same() {
+        let spec = json!({"replicas": "many", "selector": "app=web"});
+        let spec: SlimSpec = serde_json::from_value(spec).unwrap();
+        assert!(spec.replicas.is_none() && spec.selector.is_none());
+        let spec: SlimSpec =
+            serde_json::from_value(json!({"replicas": 4, "selector": {"matchLabels": {"app": "web"}}})).unwrap();
+        assert!(spec.replicas == Some(4) && spec.selector.is_some());
+    }
+
     #[tokio::test]
     async fn a_rollout_lasts_until_all_replicas_are_updated() {
         let (inbox, _events) = Inbox::new();
         let client = api_server(&Arc::default());
         let rolling_out = |plural: &str, updated: u32| {
             let resource = ApiResource { group: "apps".into(), plural: plural.into(), ..resource() };
-            let status = SlimStatus { replicas: 4, updated_replicas: updated };
+            let status = SlimStatus { replicas: Some(4), updated_replicas: Some(updated) };
             let object = Object { status: Some(status), ..Object::new("web", &resource, SlimSpec::default()) };
             let scales = Scales::new(client.clone(), kind(), resource, inbox.clone());
             scales.scalable(&object, 4, Selector::default()).rolling_out

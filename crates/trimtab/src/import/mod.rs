@@ -79,6 +79,8 @@ pub struct Imported {
     pub source: Source,
     /// What it scales, where that can be scaled by trimtab.
     pub target: Option<Target>,
+    /// What it scales, as it names it: namespace/kind/name.
+    pub named: String,
     /// The document of its policy, with comments; `None` where nothing is left to decide by.
     pub policy: Option<String>,
     /// What could not be carried over.
@@ -129,7 +131,7 @@ pub fn of(object: &Value, around: &[Value]) -> Option<Imported> {
     let reference = at(object, "/spec/scaleTargetRef");
     let target = match scaled(&source.namespace, reference) {
         Ok(target) => target,
-        Err(left) => return Some(Imported { source, target: None, policy: None, left: vec![left] }),
+        Err((named, left)) => return Some(Imported { source, target: None, named, policy: None, left: vec![left] }),
     };
     let scaled = signal::Scaled::new(&target, reference, around);
     match source.kind {
@@ -143,7 +145,8 @@ pub fn of(object: &Value, around: &[Value]) -> Option<Imported> {
         draft.left.push(Left::of(what, why));
     }
     let policy = page::render(&source, &target, &draft);
-    Some(Imported { source, target: Some(target), policy, left: draft.left })
+    let named = target.to_string();
+    Some(Imported { source, target: Some(target), named, policy, left: draft.left })
 }
 
 /// A regular expression of the names of a target's pods, as it stands in `PromQL`.
@@ -182,7 +185,7 @@ fn least(object: &Value, field: &str, default: u32) -> u32 {
 }
 
 /// What an autoscaler's reference names.
-fn scaled(namespace: &str, reference: &Value) -> Result<Target, Left> {
+fn scaled(namespace: &str, reference: &Value) -> Result<Target, (String, Left)> {
     let part = |name: &str, default: &'static str| {
         reference
             .get(name)
@@ -194,12 +197,18 @@ fn scaled(namespace: &str, reference: &Value) -> Result<Target, Left> {
     let kind = kind.to_lowercase();
     let plural = if kind.ends_with('y') { format!("{}ies", kind.trim_end_matches('y')) } else { format!("{kind}s") };
     let group = version.split_once('/').map_or("", |(group, _)| group);
-    let written = if group == "apps" {
-        format!("{namespace}/{kind}/{name}")
-    } else {
-        format!("{namespace}/{plural}.{group}/{name}")
+    let written = match group {
+        "" => {
+            let why = format!(
+                "{version} {kind} is not scaled by trimtab: expected apps/v1 Deployment, StatefulSet or ReplicaSet, or a kind of another group"
+            );
+            return Err((format!("{namespace}/{kind}/{name}"), Left::of("spec.scaleTargetRef", why)));
+        }
+        "apps" => format!("{namespace}/{kind}/{name}"),
+        group => format!("{namespace}/{plural}.{group}/{name}"),
     };
-    written.parse().map_err(|error| Left::of("spec.scaleTargetRef", format!("{error}")))
+    let refused = |error: crate::config::TargetError| Left::of("spec.scaleTargetRef", error.to_string());
+    written.parse().map_err(|error| (written.clone(), refused(error)))
 }
 
 // === reading ===

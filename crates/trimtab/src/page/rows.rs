@@ -98,11 +98,8 @@ impl Row {
     pub(crate) fn of(workload: &Workload, hour: Hour) -> Self {
         let last = workload.last.as_ref();
         let decision = last.map(|last| &last.decision);
-        let why = match (decision, &workload.problem) {
-            (Some(decision), _) => explain::because(decision),
-            (None, Some(problem)) => problem.clone(),
-            (None, None) => "starting".into(),
-        };
+        let undecided = || explain::undecided(workload).unwrap_or_else(|| "starting".into());
+        let why = decision.map_or_else(undecided, explain::because);
         Self {
             workload: workload.workload.clone(),
             state: State::of(workload),
@@ -254,6 +251,7 @@ mod tests {
             claim: None,
             mode: None,
             autoscaler: None,
+            conditions: Vec::new(),
         };
         let report = Report { workloads: (0..workloads).map(workload).collect(), ..Report::of("a") };
         let sights = report.workloads.iter().zip(0_u32..).map(|(workload, number)| {
