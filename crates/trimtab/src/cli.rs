@@ -2,7 +2,10 @@
 
 use crate::config::{Mode, Target};
 use crate::hpa::Autoscaler;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +34,62 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Where an answer may come from: flags of one line exclude those of the others.
+const PLACES: [&[&str]; 3] = [&["journal"], &["url"], &["context", "agent_namespace"]];
+
+impl Cli {
+    /// What was typed. Of places that an answer may come from, one that was typed comes before one that the environment names.
+    ///
+    /// # Errors
+    /// Where it is wrong, names two such places, or asks for help.
+    pub fn of<I, T>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        let Some((name, typed)) = matches.subcommand() else { return Ok(cli) };
+        if let Err(problem) = cli.choose_place(typed) {
+            let command = command.find_subcommand_mut(name).map_or(Self::command(), |found| found.clone());
+            return Err(command.clone().error(ErrorKind::ArgumentConflict, problem));
+        }
+        Ok(cli)
+    }
+
+    fn choose_place(&mut self, matches: &ArgMatches) -> Result<(), String> {
+        let (url, cluster_beside) = match &mut self.command {
+            Command::Status(Status { source, .. })
+            | Command::Top(Top { source })
+            | Command::Explain(Explain { source, .. })
+            | Command::Compare(Compare { source, .. }) => (&mut source.url, false),
+            // The cluster is where it writes, whichever agent is asked.
+            Command::Own(own) => (&mut own.url, true),
+            _ => return Ok(()),
+        };
+        let known = |name: &&&str| matches.try_contains_id(name).is_ok();
+        let typed = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let given: Vec<&str> =
+            PLACES.iter().filter_map(|place| place.iter().filter(known).find(typed).copied()).collect();
+        let flag = |name: &str| format!("--{}", name.replace('_', "-"));
+        match *given {
+            ["url", "context"] if cluster_beside => {}
+            [one, other, ..] => {
+                return Err(format!(
+                    "{} and {} both say where the answer comes from: give one of them",
+                    flag(one),
+                    flag(other)
+                ));
+            }
+            ["url"] | [] => {}
+            // TRIMTAB_URL, where it is set, is not what was asked for now.
+            [_] => *url = None,
+        }
+        Ok(())
+    }
 }
 
 /// `trimtab drive --help`.
@@ -244,7 +303,7 @@ pub struct Explain {
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', conflicts_with_all = ["why_not_more", "why_not_fewer", "verbose"])]
     pub what_if: Vec<Supposed>,
     /// Read this journal instead of asking an agent
-    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would print it")]

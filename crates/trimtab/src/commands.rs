@@ -45,8 +45,11 @@ impl Printed {
 #[must_use]
 pub fn status(command: &Status) -> BoxFuture<'_, anyhow::Result<Printed>> {
     Box::pin(async move {
-        let answers = remote::get_all(&command.source, "/api/v1/report").await?;
-        let reports = answers.iter().map(parse::<Report>).collect::<anyhow::Result<Vec<_>>>()?;
+        let (answers, silent) = remote::get_all(&command.source, "/api/v1/report").await?;
+        let mut reports = answers.iter().map(parse::<Report>).collect::<anyhow::Result<Vec<_>>>()?;
+        if let Some(first) = reports.first_mut() {
+            first.troubles.extend(silent.into_iter().map(|(agent, why)| (format!("agent {agent}"), why)));
+        }
         if command.agents && !command.source.json {
             return Ok(Printed::done(explain::agents(&reports)));
         }

@@ -400,13 +400,9 @@ pub fn agents(reports: &[Report]) -> String {
     text
 }
 
-/// What another autoscaler asks for, for a table.
-fn wish(workload: &Workload) -> String {
-    match &workload.autoscaler {
-        None => "-".to_owned(),
-        Some(other) if !other.active => "paused".to_owned(),
-        Some(other) => or_unknown(other.wants),
-    }
+/// Who else scales it and what that asks for, for a table.
+pub(crate) fn wish(workload: &Workload) -> String {
+    workload.autoscaler.as_ref().map_or_else(|| "-".to_owned(), Autoscaler::wish)
 }
 
 /// The same in a sentence.

@@ -1,6 +1,5 @@
 //! trimtab: one binary that decides replicas of Kubernetes workloads ahead of demand, and shows its reasons.
 
-use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 use trimtab::cli::{Cli, Command};
@@ -11,7 +10,7 @@ use trimtab::{agent, bench, demo, drive, telemetry, top};
 const FAILED: u8 = 3;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::of(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match run(cli) {
         Ok(printed) => match anstream::stdout().write_all(printed.text.as_bytes()) {
             // Whoever reads us may stop reading.

@@ -15,8 +15,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config, ResourceExt};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The port that agents listen on in a cluster.
 const PORT: u16 = 7070;
@@ -26,9 +28,10 @@ const AGENTS: &str = "app.kubernetes.io/name=trimtab";
 const LONGEST_ANSWER: usize = 64 << 20;
 /// Port-forward, request and answer together.
 const DEADLINE: Duration = Duration::from_secs(30);
-
 /// Agents that are asked at the same time.
-const ASKED_AT_ONCE: usize = 8;
+const ASKED_AT_ONCE: usize = 32;
+/// All agents together are waited for this many times as long as one.
+const TURNS: u32 = 2;
 
 /// What an agent answered.
 #[derive(Debug)]
@@ -44,11 +47,13 @@ pub(crate) struct Agents {
     reach: Reach,
     /// `Authorization`, where a token was given.
     credentials: Option<HeaderValue>,
+    /// How long one is waited for.
+    patience: Duration,
 }
 
 enum Reach {
-    /// One, by its address.
-    Url(String),
+    /// By their addresses.
+    Urls(reqwest::Client, Vec<String>),
     /// All that are ready, by the names of their pods.
     Pods(Box<Api<Pod>>, Vec<String>),
 }
@@ -58,18 +63,22 @@ impl Agents {
     pub(crate) async fn find(source: &Source) -> anyhow::Result<Self> {
         let credentials = source.token_file.as_deref().map(credentials).transpose()?;
         if let Some(url) = &source.url {
-            return Ok(Self { reach: Reach::Url(url.clone()), credentials });
+            return Ok(Self { credentials, ..Self::at(vec![url.clone()], DEADLINE) });
         }
         let found = tokio::time::timeout(DEADLINE, agents(source)).await;
         let (pods, ready) = found.context("the API server did not answer within 30 s")??;
-        Ok(Self { reach: Reach::Pods(Box::new(pods), ready), credentials })
+        Ok(Self { reach: Reach::Pods(Box::new(pods), ready), credentials, patience: DEADLINE })
+    }
+
+    /// Those at these addresses.
+    pub(crate) fn at(urls: Vec<String>, patience: Duration) -> Self {
+        Self { reach: Reach::Urls(reqwest::Client::new(), urls), credentials: None, patience }
     }
 
     /// Their names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let names = match &self.reach {
-            Reach::Url(url) => std::slice::from_ref(url),
-            Reach::Pods(_, ready) => ready,
+            Reach::Urls(_, names) | Reach::Pods(_, names) => names,
         };
         names.iter().map(String::as_str)
     }
@@ -78,13 +87,30 @@ impl Agents {
     pub(crate) async fn get(&self, agent: &str, path: &str) -> anyhow::Result<Answer> {
         let asked = async {
             match &self.reach {
-                Reach::Url(url) => by_url(url, path, self.credentials.clone()).await,
+                Reach::Urls(client, _) => by_url(client, agent, path, self.credentials.clone()).await,
                 Reach::Pods(pods, _) => by_port_forward(pods, agent, path, self.credentials.clone()).await,
             }
         };
-        let answer = tokio::time::timeout(DEADLINE, asked).await;
-        answer.unwrap_or_else(|_| Err(anyhow!("agent {agent} did not answer within 30 s")))
+        let answer = tokio::time::timeout(self.patience, asked).await;
+        answer.unwrap_or_else(|_| Err(hangs(agent, self.patience)))
     }
+
+    /// Asks all of them for `path`, many at once, and waits for a minute at the most: who has not answered by then is named.
+    pub(crate) async fn get_from_all(&self, path: &str) -> Vec<(String, anyhow::Result<Answer>)> {
+        let longest = self.patience * TURNS;
+        let until = Instant::now() + longest;
+        let ask = |agent: String| async move {
+            let answer = tokio::time::timeout_at(until, self.get(&agent, path)).await;
+            let answer = answer.unwrap_or_else(|_| Err(hangs(&agent, longest)));
+            (agent, answer)
+        };
+        let names: Vec<String> = self.names().map(str::to_owned).collect();
+        stream::iter(names).map(ask).buffered(ASKED_AT_ONCE).collect().await
+    }
+}
+
+fn hangs(agent: &str, waited: Duration) -> anyhow::Error {
+    anyhow!("agent {agent} did not answer within {} s", waited.as_secs_f64())
 }
 
 /// Asks one agent for `path`, the one of this name where there is such a one.
@@ -97,24 +123,30 @@ pub fn get<'a>(source: &'a Source, path: &'a str, agent: Option<&'a str>) -> Box
     })
 }
 
-/// Asks every agent that is ready for `path`; what one of them does not answer is left out, where another does.
+/// What the agents answered, and why the others did not, by their names.
+pub type Answers = (Vec<Answer>, BTreeMap<String, String>);
+
+/// Asks every agent that is ready for `path`.
+///
+/// # Errors
+/// Where none of them answers: why.
 #[must_use]
-pub fn get_all<'a>(source: &'a Source, path: &'a str) -> BoxFuture<'a, anyhow::Result<Vec<Answer>>> {
-    Box::pin(async move {
-        let agents = Agents::find(source).await?;
-        let names: Vec<String> = agents.names().map(str::to_owned).collect();
-        let ask = |agent: String| {
-            let agents = &agents;
-            async move { agents.get(&agent, path).await }
-        };
-        let asked = stream::iter(names).map(ask);
-        let answers: Vec<anyhow::Result<Answer>> = asked.buffered(ASKED_AT_ONCE).collect().await;
-        let (answered, mut failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-        if answered.is_empty() {
-            return Err(failed.pop().and_then(Result::err).unwrap_or_else(|| anyhow!("no agent answered")));
+pub fn get_all<'a>(source: &'a Source, path: &'a str) -> BoxFuture<'a, anyhow::Result<Answers>> {
+    Box::pin(async move { all_of(&Agents::find(source).await?, path).await })
+}
+
+async fn all_of(agents: &Agents, path: &str) -> anyhow::Result<Answers> {
+    let (mut answers, mut silent) = (Vec::new(), BTreeMap::new());
+    for (agent, answer) in agents.get_from_all(path).await {
+        match answer {
+            Ok(answer) => answers.push(answer),
+            Err(why) => drop(silent.insert(agent, format!("{why:#}"))),
         }
-        Ok(answered.into_iter().filter_map(Result::ok).collect())
-    })
+    }
+    if answers.is_empty() {
+        bail!("{}", silent.into_values().collect::<Vec<_>>().join("; "));
+    }
+    Ok((answers, silent))
 }
 
 /// What a token is shown as.
@@ -127,9 +159,14 @@ fn credentials(file: &Path) -> anyhow::Result<HeaderValue> {
     Ok(value)
 }
 
-async fn by_url(url: &str, path: &str, credentials: Option<HeaderValue>) -> anyhow::Result<Answer> {
+async fn by_url(
+    client: &reqwest::Client,
+    url: &str,
+    path: &str,
+    credentials: Option<HeaderValue>,
+) -> anyhow::Result<Answer> {
     let address = format!("{}{path}", url.trim_end_matches('/'));
-    let mut request = reqwest::Client::new().get(&address);
+    let mut request = client.get(&address);
     if let Some(credentials) = credentials {
         request = request.header(header::AUTHORIZATION, credentials);
     }
@@ -195,4 +232,52 @@ async fn by_port_forward(
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|all| all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::routing::get;
+
+    /// An agent that answers, and so many that take a connection and never do.
+    async fn agents(hung: usize, patience: Duration) -> (Agents, Vec<tokio::net::TcpListener>) {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut listeners = Vec::new();
+        for _ in 0..hung {
+            listeners.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let well = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let urls = std::iter::once(&well).chain(&listeners).map(url).collect();
+        tokio::spawn(axum::serve(well, Router::new().route("/x", get(async || "it is well"))).into_future());
+        (Agents::at(urls, patience), listeners)
+    }
+
+    fn url(listener: &tokio::net::TcpListener) -> String {
+        format!("http://{}", listener.local_addr().unwrap())
+    }
+
+    #[tokio::test]
+    async fn agents_that_hang_are_named_and_waited_for_together() {
+        let patience = Duration::from_secs(2);
+        // More than are asked at once.
+        let (agents, hung) = agents(3 * ASKED_AT_ONCE, patience).await;
+        let begun = Instant::now();
+        let (answers, silent) = all_of(&agents, "/x").await.unwrap();
+        // One after the other it would have been three minutes.
+        assert!(begun.elapsed() < 6 * patience, "{:?}", begun.elapsed());
+        assert_eq!((answers.len(), silent.len()), (1, hung.len()));
+        let first = url(&hung[0]);
+        assert!(silent[&first].contains(&format!("agent {first} did not answer within 2 s")), "{}", silent[&first]);
+    }
+
+    #[tokio::test]
+    async fn who_answers_is_heard_beside_those_that_hang() {
+        let (agents, hung) = agents(3, Duration::from_secs(2)).await;
+        let (answers, silent) = all_of(&agents, "/x").await.unwrap();
+        assert_eq!((answers.len(), silent.len()), (1, 3));
+        drop(hung);
+        let none = Agents::at(vec!["http://127.0.0.1:9".into()], Duration::from_secs(5));
+        assert!(all_of(&none, "/x").await.is_err());
+    }
 }

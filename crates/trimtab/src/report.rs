@@ -200,6 +200,24 @@ pub struct Autoscaler {
     pub is_policy: bool,
 }
 
+impl Autoscaler {
+    /// Who it is in a word, `hpa` or `keda`, and what it asks for.
+    #[must_use]
+    pub fn wish(&self) -> String {
+        let who = match self.name.split_once(' ') {
+            Some(_) if self.name.contains(" and ") => "several",
+            Some(("scaledobject", _)) => "keda",
+            Some((kind, _)) => kind,
+            None => &self.name,
+        };
+        match self.wants {
+            _ if !self.active => format!("{who} paused"),
+            Some(wants) => format!("{who} {wants}"),
+            None => format!("{who} ?"),
+        }
+    }
+}
+
 /// Which agent decides a workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {

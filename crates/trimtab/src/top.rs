@@ -32,6 +32,9 @@ const KEPT: usize = 240;
 /// What is older than this is said to be.
 const STALE: Duration = Duration::from_secs(5);
 
+/// From this width on there is room for what other autoscalers want.
+const WIDE: u16 = 132;
+
 /// What one look at a workload leaves for the lines.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
@@ -230,7 +233,8 @@ fn next_sort(sort: &str) -> &'static str {
     match sort {
         "" | "state" => "workload",
         "workload" => "-demand",
-        "-demand" => "-missed",
+        "-demand" => "-autoscaler",
+        "-autoscaler" => "-missed",
         "-missed" => "-replica_hours",
         _ => "state",
     }
@@ -278,6 +282,8 @@ fn heading(view: &View, rows: Option<&Rows>) -> Line<'static> {
 }
 
 fn list(frame: &mut Frame<'_>, area: Rect, view: &View, rows: &[Row]) {
+    // On a narrow screen the reason is worth more than what others want.
+    let wide = area.width >= WIDE;
     let shown = rows.iter().map(|row| {
         let (sign, word) = row.state.shown();
         let style = match row.state {
@@ -294,14 +300,16 @@ fn list(frame: &mut Frame<'_>, area: Rect, view: &View, rows: &[Row]) {
             Cell::from(row.writes.clone()),
             Cell::from(or_unknown(row.ready)),
             Cell::from(or_unknown(row.decided)),
+            Cell::from(if wide { row.autoscaler.clone() } else { String::new() }),
             Cell::from(or_unknown(row.demand.map(per_second))),
             Cell::from(latency),
             Cell::from(format!("{}/{}", row.missed, row.windows)),
             Cell::from(row.why.clone()),
         ])
     });
-    let widths = [12, 32, 11, 5, 5, 9, 18, 8].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
-    let header = ["STATE", "WORKLOAD", "MODE", "READY", "WANT", "DEMAND", "P99 / TARGET", "MISS 1H", "WHY"];
+    let beside = if wide { 12 } else { 0 };
+    let widths = [12, 32, 11, 5, 5, beside, 9, 18, 8].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
+    let header = ["STATE", "WORKLOAD", "MODE", "READY", "WANT", "HPA", "DEMAND", "P99 / TARGET", "MISS 1H", "WHY"];
     let table = Table::new(shown, widths)
         .header(Shown::new(header).style(Style::new().add_modifier(Modifier::DIM)))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
@@ -350,9 +358,10 @@ fn one(frame: &mut Frame<'_>, area: Rect, view: &View, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Sight, Workload, Writes};
+    use crate::report::{Autoscaler, Sight, Workload, Writes};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use trimtab_core::unit::Replicas;
 
     fn report(names: &[&str]) -> (Report, Sights) {
         let workload = |name: &&str| Workload {
@@ -376,7 +385,11 @@ mod tests {
     }
 
     fn screen(view: &View) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(150, 30)).unwrap();
+        screen_of(view, 150)
+    }
+
+    fn screen_of(view: &View, width: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, 30)).unwrap();
         terminal.draw(|frame| draw(frame, view)).unwrap();
         let buffer = terminal.backend().buffer().clone();
         let width = usize::from(buffer.area.width);
@@ -408,6 +421,29 @@ mod tests {
         assert!(shown.contains("Because  search does not exist") && shown.contains("demand, requests/s"), "{shown}");
         assert!(!press(&mut view, "\x1b"));
         assert!(press(&mut view, "q"));
+    }
+
+    #[test]
+    fn who_else_scales_it_is_shown_where_there_is_room() {
+        let mut view = View::default();
+        let (mut report, sights) = report(&["checkout", "search"]);
+        report.workloads[0].autoscaler = Some(Autoscaler {
+            name: "scaledobject shop/checkout".into(),
+            wants: Some(Replicas(7)),
+            min: Some(1),
+            max: 9,
+            active: true,
+            problem: None,
+            is_policy: true,
+        });
+        view.hear(Ok((report, sights)));
+        let shown = screen(&view);
+        assert!(shown.contains("HPA") && shown.contains("keda 7"), "{shown}");
+        let shown = screen_of(&view, 120);
+        assert!(!shown.contains("HPA") && !shown.contains("keda 7"), "{shown}");
+        press(&mut view, "/keda\n");
+        let shown = screen_of(&view, 120);
+        assert!(shown.contains("shop/deployment/checkout") && !shown.contains("shop/deployment/search"), "{shown}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `trimtab compare`, from what the agents or a journal recorded, and `trimtab backtest`, from Prometheus alone.
 
 use super::page::{self, Comparison};
-use super::stretch::{self, Gathered, Piece, Stretch};
+use super::stretch::{Gathered, Piece, Stretch};
 use super::{Course, Moment, STARTUP, seconds};
 use crate::cli;
 use crate::commands::{self, Printed};
@@ -12,16 +12,22 @@ use crate::remote::{Agents, Answer};
 use crate::serve::{Recorded, listing};
 use crate::sources::Sources;
 use anyhow::{Context, anyhow, bail};
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
+use futures::{StreamExt, stream};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use trimtab_core::unit::{Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_journal::Reader;
 
 /// A question about days takes longer than one about now.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Workloads that agents are asked about at the same time; an agent answers two at a time.
+const WORKLOADS_AT_ONCE: usize = 8;
+/// Whoever waits longer for a table wants a shorter one.
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// `trimtab compare`. Exit code 4 where nothing is recorded of it.
 #[must_use]
@@ -104,11 +110,11 @@ impl Past<'_> {
 
     fn of_journal(&self, path: &Path) -> anyhow::Result<Compared> {
         let known = Reader::open(path).with_context(|| path.display().to_string())?.workloads()?;
-        let step = stretch::step(self.since);
+        let step = super::stretch::step(self.since);
         let mut all = Vec::new();
         for workload in known.iter().filter(|name| self.asks_for(name)) {
             let span = (self.from(), self.until, step);
-            let stretch = stretch::read(path, workload, span, Piece::WHOLE).map_err(anyhow::Error::msg)?;
+            let stretch = super::stretch::read(path, workload, span, Piece::WHOLE).map_err(anyhow::Error::msg)?;
             let mut gathered = Gathered::of(workload, step);
             gathered.take(stretch);
             all.extend(gathered.course().and_then(Comparison::of));
@@ -119,12 +125,15 @@ impl Past<'_> {
     /// Each workload from all agents that recorded some of it: what one did not see, because another decided it or because its journal went
     /// with its pod, another may have.
     async fn of_agents(&self, agents: &Agents) -> anyhow::Result<Compared> {
-        let mut known: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut silent = BTreeMap::new();
-        for agent in agents.names() {
-            match answer::<Recorded>(agents.get(agent, "/api/v1/recorded").await) {
+        for (agent, said) in agents.get_from_all("/api/v1/recorded").await {
+            match answer::<Recorded>(said) {
                 Ok(recorded) => {
-                    recorded.workloads.into_iter().for_each(|workload| known.entry(workload).or_default().push(agent));
+                    recorded
+                        .workloads
+                        .into_iter()
+                        .for_each(|workload| known.entry(workload).or_default().push(agent.clone()));
                 }
                 Err(why) => {
                     silent.insert(agent, format!("{why:#}"));
@@ -135,44 +144,64 @@ impl Past<'_> {
             let all: Vec<String> = silent.iter().map(|(agent, why)| format!("{agent}: {why}")).collect();
             bail!("no agent says what it recorded: {}", all.join("; "));
         }
-        let mut all = Vec::new();
-        for (workload, by) in known.iter().filter(|(workload, _)| self.asks_for(workload)) {
-            let mut gathered = Gathered::of(workload, stretch::step(self.since));
-            let mut missing = BTreeMap::new();
-            for agent in by.iter().copied() {
-                // Who does not answer once is not waited for again: there may be thousands of workloads.
-                if silent.contains_key(agent) {
-                    continue;
-                }
-                match self.ask(agents, agent, workload, &mut gathered).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(refused)) => {
-                        missing.insert(agent, format!("{refused:#}"));
-                    }
-                    Err(unreached) => {
-                        silent.insert(agent, format!("{unreached:#}"));
-                    }
-                }
-            }
-            for (agent, why) in silent.iter().chain(&missing) {
-                gathered.remark(format!("what only agent {agent} recorded is missing: {why}"));
-            }
-            // Nothing of it is kept but what is printed.
-            all.extend(gathered.course().and_then(Comparison::of));
-        }
+        // Who does not answer once is not waited for again: there may be thousands of workloads.
+        let silent = Mutex::new(silent);
+        let wanted: Vec<(String, Vec<String>)> = known
+            .iter()
+            .filter(|(workload, _)| self.asks_for(workload))
+            .map(|(workload, by)| (workload.clone(), by.clone()))
+            .collect();
+        let count = wanted.len();
+        let asking = stream::iter(wanted).map(|(workload, by)| self.gather(agents, workload, by, &silent));
+        let gathering = asking.buffered(WORKLOADS_AT_ONCE).filter_map(async |one| one).collect();
+        let all = tokio::time::timeout(LONGEST, gathering).await.map_err(|_| {
+            anyhow!("asking for {count} workloads took longer than 10 min: name one, or ask for less with --since")
+        })?;
         Ok((all, known.into_keys().collect()))
     }
 
-    /// Asks one agent for all that it has of a workload, piece by piece: whether it could be asked, and whether it said so.
-    async fn ask(
+    /// What the agents `by` that recorded some of a workload have of it together. All of them are asked at once.
+    async fn gather(
         &self,
         agents: &Agents,
-        agent: &str,
-        workload: &str,
-        gathered: &mut Gathered,
-    ) -> anyhow::Result<anyhow::Result<()>> {
+        workload: String,
+        by: Vec<String>,
+        silent: &Mutex<BTreeMap<String, String>>,
+    ) -> Option<Comparison> {
+        let heard = |agent: &String| silent.lock().is_ok_and(|silent| !silent.contains_key(agent));
+        let ask = |agent: String| {
+            let workload = &workload;
+            async move {
+                let answer = self.ask(agents, &agent, workload).await;
+                (agent, answer)
+            }
+        };
+        let asked: Vec<_> = by.into_iter().filter(heard).map(ask).collect();
+        let mut gathered = Gathered::of(&workload, super::stretch::step(self.since));
+        let mut missing = BTreeMap::new();
+        for (agent, answer) in future::join_all(asked).await {
+            match answer {
+                Ok(Ok(stretches)) => stretches.into_iter().for_each(|stretch| gathered.take(stretch)),
+                Ok(Err(refused)) => drop(missing.insert(agent, format!("{refused:#}"))),
+                Err(unreached) => {
+                    let mut silent = silent.lock().unwrap_or_else(PoisonError::into_inner);
+                    silent.insert(agent, format!("{unreached:#}"));
+                }
+            }
+        }
+        let silent = silent.lock().map(|silent| silent.clone()).unwrap_or_default();
+        for (agent, why) in silent.iter().chain(&missing) {
+            gathered.remark(format!("what only agent {agent} recorded is missing: {why}"));
+        }
+        // Nothing of it is kept but what is printed.
+        gathered.course().and_then(Comparison::of)
+    }
+
+    /// Asks one agent for all that it has of a workload, piece by piece: whether it could be asked, and whether it said so.
+    async fn ask(&self, agents: &Agents, agent: &str, workload: &str) -> anyhow::Result<anyhow::Result<Vec<Stretch>>> {
         #[expect(clippy::cast_possible_truncation, reason = "a minute at the most")]
-        let step = (1_000.0 * stretch::step(self.since).get()) as i64;
+        let step = (1_000.0 * super::stretch::step(self.since).get()) as i64;
+        let mut pieces = Vec::new();
         let mut next = Some(self.from());
         while let Some(from) = next {
             let path = format!("/api/v1/course/{workload}?from={}&until={}&step={step}", from.0, self.until.0);
@@ -184,9 +213,9 @@ impl Past<'_> {
             if next.is_some_and(|next| next <= from) {
                 return Ok(Err(anyhow::anyhow!("it does not get on at {}", from.0)));
             }
-            gathered.take(stretch);
+            pieces.push(stretch);
         }
-        Ok(Ok(()))
+        Ok(Ok(pieces))
     }
 }
 
@@ -323,4 +352,120 @@ async fn remembered(source: &Source, workload: &Workload, command: &cli::Backtes
 fn replicas(value: f64) -> Replicas {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range")]
     Replicas(value.round().clamp(0.0, f64::from(u32::MAX)) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent;
+    use crate::metrics::Counters;
+    use crate::serve::{self, Stage};
+    use std::time::Instant;
+    use tokio::net::TcpListener;
+    use trimtab_core::policy::Objective;
+    use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
+    use trimtab_core::unit::Ratio;
+    use trimtab_core::{State, decide};
+    use trimtab_journal::{Bound, Entry, Journal, Record};
+
+    const WORKLOAD: &str = "shop/deployment/web";
+
+    /// A journal of ten minutes that have just passed.
+    fn journal(file: &Path) {
+        let objective = Objective { latency: Seconds::whole(1), misses: Ratio::percent(1), window: Objective::WINDOW };
+        let policy = super::super::tests::policy(objective);
+        let mut journal = Journal::open(file, Bound::mebibytes(8)).unwrap().journal;
+        let (mut state, begun) = (State::default(), now().0 - 600_000);
+        for ordinal in 0..120_u64 {
+            let value = RequestsPerSecond::whole(100);
+            let demand = Reading::Fresh(Sample { value, age: Some(Seconds::whole(1)), coverage: Coverage::Unmeasured });
+            let count = Replicas(4);
+            let snapshot = Snapshot {
+                at: Timestamp(begun + 5_000 * i64::try_from(ordinal).unwrap()),
+                demand,
+                capacity: Reading::Missing(Absence::NotConfigured),
+                latency: Reading::Missing(Absence::NotConfigured),
+                utilization: Reading::Missing(Absence::NotConfigured),
+                foretold: Vec::new(),
+                protected: BTreeMap::new(),
+                fleet: Fleet {
+                    desired: count,
+                    ready: count,
+                    starting: Replicas(0),
+                    stuck: Replicas(0),
+                    startup: None,
+                    rolling_out: false,
+                },
+            };
+            let before = Box::new(state.clone());
+            let decision = decide(&policy, &mut state, &snapshot);
+            let record =
+                Record { workload: WORKLOAD.into(), ordinal, before, policy: policy.clone(), snapshot, decision };
+            journal.append(&[Entry::Decided(Box::new(record))]).unwrap();
+        }
+    }
+
+    async fn listener() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    /// An agent's own endpoints over that journal; where it `hangs`, its answers about the past of a workload never come.
+    async fn agent(file: &Path, hangs: bool) -> String {
+        let (_senders, shown) = agent::channels("web", &Counters::default(), file, Stage::Cluster);
+        let mut endpoints = serve::app(shown);
+        if hangs {
+            endpoints = endpoints.layer(axum::middleware::from_fn(
+                async |request: axum::extract::Request, next: axum::middleware::Next| {
+                    if request.uri().path().starts_with("/api/v1/course") {
+                        future::pending::<()>().await;
+                    }
+                    next.run(request).await
+                },
+            ));
+        }
+        let (listener, url) = listener().await;
+        tokio::spawn(axum::serve(listener, endpoints).into_future());
+        url
+    }
+
+    #[tokio::test]
+    async fn agents_that_hang_cost_their_patience_once_and_are_named() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("journal.db");
+        journal(&file);
+        let well = agent(&file, false).await;
+        // Four that never answer at all, and four that hang when it comes to the past.
+        let mut all = vec![well.clone()];
+        let mut deaf = Vec::new();
+        for _ in 0..4 {
+            let (kept, url) = listener().await;
+            deaf.push((kept, url.clone()));
+            all.extend([url, agent(&file, true).await]);
+        }
+        let patience = Duration::from_secs(3);
+        let agents = Agents::at(all.clone(), patience);
+        let past = Past { until: now(), since: Duration::from_hours(1), target: None };
+        let begun = Instant::now();
+        let (compared, known) = past.of_agents(&agents).await.unwrap();
+        // Twice: of those that do not answer, and of those that hang later. One after the other it would be eight times.
+        assert!(begun.elapsed() < 4 * patience, "{:?}", begun.elapsed());
+        assert_eq!(known, [WORKLOAD]);
+        let said = page::text(&compared);
+        for hung in all.iter().filter(|url| **url != well) {
+            assert!(
+                said.contains(&format!(
+                    "what only agent {hung} recorded is missing: agent {hung} did not answer within 3 s"
+                )),
+                "{hung}: {said}"
+            );
+        }
+        assert!(!said.contains(&format!("agent {well}")), "{said}");
+        // Nobody at all answers.
+        let agents = Agents::at(deaf.iter().map(|(_, url)| url.clone()).collect(), Duration::from_millis(300));
+        let refused = past.of_agents(&agents).await.unwrap_err().to_string();
+        assert!(deaf.iter().all(|(_, url)| refused.contains(url)), "{refused}");
+    }
 }

@@ -73,12 +73,13 @@ pub(crate) fn address(workload: &str) -> String {
 // === the overview ===
 
 /// The overview's columns: what an address calls them, what people read, and whether they are numbers.
-const COLUMNS: [(&str, &str, bool); 11] = [
+const COLUMNS: [(&str, &str, bool); 12] = [
     ("state", "State", false),
     ("workload", "Workload", false),
     ("writes", "Mode", false),
     ("ready", "Ready", true),
     ("decided", "Want", true),
+    ("autoscaler", "HPA", true),
     ("demand", "Demand", true),
     ("ahead", "Ahead p90", true),
     ("latency", "p99 / target", true),
@@ -188,6 +189,7 @@ fn row(row: &Row) -> Markup {
             td data-value="writes" { (row.writes) }
             td.number data-value="ready" { (or_unknown(row.ready)) }
             td.number data-value="decided" { (or_unknown(row.decided)) }
+            td.number data-value="autoscaler" { (row.autoscaler) }
             td.number data-value="demand" { (or_unknown(row.demand.map(per_second))) }
             td.number data-value="ahead" { (or_unknown(row.ahead.map(per_second))) }
             td.number data-value="latency" {

@@ -73,6 +73,10 @@ pub(crate) struct Row {
     pub(crate) ready: Option<u32>,
     pub(crate) desired: Option<u32>,
     pub(crate) decided: Option<u32>,
+    /// Who else scales it, and what that asks for; `-` where nobody does.
+    pub(crate) autoscaler: String,
+    /// What that asks for.
+    pub(crate) autoscaler_wants: Option<u32>,
     pub(crate) demand: Option<RequestsPerSecond>,
     /// Upper edge of the forecast at the lead time.
     pub(crate) ahead: Option<RequestsPerSecond>,
@@ -107,6 +111,8 @@ impl Row {
             ready: last.map(|last| last.snapshot.fleet.ready.0),
             desired: last.map(|last| last.snapshot.fleet.desired.0),
             decided: decision.map(|decision| decision.to.0),
+            autoscaler: explain::wish(workload),
+            autoscaler_wants: workload.autoscaler.as_ref().and_then(|other| other.wants).map(|wants| wants.0),
             demand: decision.and_then(|decision| known(&decision.demand)),
             ahead: decision.and_then(|decision| decision.forecast.as_ref()).map(|forecast| forecast.upper),
             latency: last.and_then(|last| last.snapshot.latency.fresh()),
@@ -202,7 +208,8 @@ impl Rows {
 }
 
 fn matches(row: &Row, filter: &str) -> bool {
-    let text = format!("{} {} {} {}", row.workload, row.state.shown().1, row.writes, row.why).to_lowercase();
+    let (word, other) = (row.state.shown().1, &row.autoscaler);
+    let text = format!("{} {word} {} {other} {}", row.workload, row.writes, row.why).to_lowercase();
     filter.to_lowercase().split_whitespace().all(|word| text.contains(word))
 }
 
@@ -211,6 +218,7 @@ fn sort(rows: &mut [Row], by: &str) {
     let number = |row: &Row| match column {
         "ready" => row.ready.map(f64::from),
         "decided" => row.decided.map(f64::from),
+        "autoscaler" => row.autoscaler_wants.map(f64::from),
         "demand" => row.demand.map(RequestsPerSecond::get),
         "ahead" => row.ahead.map(RequestsPerSecond::get),
         "latency" => row.latency.map(Seconds::get),
@@ -237,7 +245,8 @@ fn sort(rows: &mut [Row], by: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Sight, Writes};
+    use crate::report::{Autoscaler, Sight, Writes};
+    use trimtab_core::unit::Replicas;
 
     fn report(workloads: usize) -> (Report, Sights) {
         let workload = |number: usize| Workload {
@@ -271,5 +280,37 @@ mod tests {
         let rows = Rows::of(&report, &sights, &Asked { page: 99, ..Asked::default() });
         assert_eq!((rows.page, rows.pages, rows.rows.len()), (20, 20, 100), "beyond the last is the last");
         assert!(Rows::of(&report, &sights, &Asked { q: "exist".into(), ..Asked::default() }).found == 286);
+    }
+
+    #[test]
+    fn who_else_scales_a_workload_is_shown_sorted_and_found() {
+        let (mut report, sights) = report(4);
+        for (number, (name, wants, active)) in [
+            ("hpa shop/w", Some(9), true),
+            ("scaledobject shop/w", Some(12), true),
+            ("scaledobject shop/w", None, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            report.workloads[number].autoscaler = Some(Autoscaler {
+                name: name.into(),
+                wants: wants.map(Replicas),
+                min: Some(2),
+                max: 14,
+                active,
+                problem: None,
+                is_policy: true,
+            });
+        }
+        let asked =
+            |q: &str, sort: &str| Rows::of(&report, &sights, &Asked { q: q.into(), sort: sort.into(), page: 0 });
+        let shown = |rows: Rows| rows.rows.into_iter().map(|row| row.autoscaler).collect::<Vec<_>>();
+        assert_eq!(shown(asked("", "workload")), ["hpa 9", "keda 12", "keda paused", "-"]);
+        assert_eq!(shown(asked("", "-autoscaler"))[..2], ["keda 12", "hpa 9"]);
+        assert_eq!(shown(asked("KEDA", "workload")), ["keda 12", "keda paused"]);
+        // In the same words as `trimtab status`.
+        let status = explain::status(vec![report.clone()], None);
+        assert!(["hpa 9", "keda 12", "keda paused"].iter().all(|words| status.contains(words)), "{status}");
     }
 }
