@@ -12,6 +12,7 @@ mod cluster;
 mod custom;
 mod disturbances;
 mod door;
+mod foreign;
 mod hpa_sync;
 mod install;
 mod lies;

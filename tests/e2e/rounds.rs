@@ -250,7 +250,7 @@ impl Off {
             let log = api.logs(&pod.name_any(), &recent).await.ok()?;
             let apart = |line: &str| {
                 let line: Value = serde_json::from_str(line).ok()?;
-                let at: Timestamp = line["timestamp"].as_str()?.parse().ok()?;
+                let at: Timestamp = line.pointer("/timestamp")?.as_str()?.parse().ok()?;
                 Some(at.as_second() - Timestamp::now().as_second())
             };
             log.lines().filter_map(apart).any(|apart| (apart - self.seconds).abs() < 600).then_some(())
