@@ -2,9 +2,14 @@
 //!
 //! A fluid estimate: what arrives less what the ready replicas serve, never below nothing. It is what makes a size right for demand too
 //! small after a surprise: the queue that grew before help came has to be worked off, and every window until then is missed.
+//!
+//! While something downstream is above its limit, replicas serve less than they can, nobody knows how much. Then all that arrived since the
+//! objective was last kept is taken to wait; after it, and until the objective is kept again, at least what arrived in the time that those
+//! who are answered have waited (Little's law; of what is longer than a histogram's last bucket it tells nothing).
 
 use crate::demand::Demand;
 use crate::moves::{self, Order};
+use crate::policy::Objective;
 use crate::snapshot::{Fleet, Snapshot};
 use crate::unit::{Erlangs, Ratio, Replicas, RequestsPerSecond, Seconds, Timestamp};
 use crate::utilization::Busy;
@@ -23,6 +28,11 @@ pub(crate) struct Memory {
     waiting: f64,
     looked: Option<Timestamp>,
     per_replica: RequestsPerSecond,
+    /// When the objective was last seen to be kept, and whether something downstream was above its limit since then.
+    #[serde(default)]
+    kept: Option<Timestamp>,
+    #[serde(default)]
+    held_up: bool,
 }
 
 impl Memory {
@@ -43,8 +53,14 @@ impl Memory {
     }
 }
 
-/// Takes in what arrived since the last look.
-pub(crate) fn watch(memory: &mut Memory, demand: &Demand, busy: Option<Ratio>, snapshot: &Snapshot) {
+/// Takes in what arrived since the last look; `alone` is whether nothing downstream is above its limit.
+pub(crate) fn watch(
+    memory: &mut Memory,
+    demand: &Demand,
+    busy: Option<Ratio>,
+    (objective, alone): (&Objective, bool),
+    snapshot: &Snapshot,
+) {
     let (fleet, at) = (&snapshot.fleet, snapshot.at);
     let elapsed = memory.looked.map_or(Seconds::ZERO, |looked| at.since(looked)).min(LONGEST);
     memory.looked = Some(at);
@@ -53,11 +69,29 @@ pub(crate) fn watch(memory: &mut Memory, demand: &Demand, busy: Option<Ratio>, s
         return;
     }
     let served = memory.per_replica * fleet.ready;
-    let waiting = memory.waiting + (rate.get() - served.get()) * elapsed.get();
-    memory.waiting = waiting.clamp(0.0, rate.get() * PATIENCE.get());
+    memory.waiting = (memory.waiting + (rate.get() - served.get()) * elapsed.get()).max(0.0);
+    let told = told(memory, (objective, alone), snapshot);
+    if let Some(since) = told {
+        memory.waiting = memory.waiting.max(rate.get() * since.get());
+    }
+    memory.waiting = memory.waiting.clamp(0.0, rate.get() * PATIENCE.get());
     if busy.is_some_and(|busy| busy < BUSY) {
         memory.waiting = 0.0;
     }
+}
+
+/// For how long the demand has been left waiting, by what latency and what is downstream tell; nothing where they tell nothing. A queue that
+/// was held up is over when the objective is kept.
+fn told(memory: &mut Memory, (objective, alone): (&Objective, bool), snapshot: &Snapshot) -> Option<Seconds> {
+    let latency = snapshot.latency.fresh()?;
+    memory.held_up |= !alone;
+    if latency <= objective.latency {
+        memory.waiting = if memory.held_up { 0.0 } else { memory.waiting };
+        (memory.kept, memory.held_up) = (Some(snapshot.at), !alone);
+        return None;
+    }
+    let since = memory.kept.filter(|_| !alone).map_or(latency, |kept| snapshot.at.since(kept));
+    memory.held_up.then_some(since)
 }
 
 /// What will wait when an order of now is ready, at this demand: as long as it would take one replica to serve it.
@@ -88,6 +122,10 @@ pub(crate) fn when_ready(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{Coverage, Reading, Sample};
+
+    const OBJECTIVE: Objective =
+        Objective { latency: Seconds::whole(1), misses: Ratio::percent(1), window: Objective::WINDOW };
 
     fn snapshot(ready: u32, second: i64) -> Snapshot {
         Snapshot::blind(Timestamp(second * 1_000), Replicas(ready))
@@ -102,18 +140,38 @@ mod tests {
         let mut memory = Memory::default();
         memory.keep(Some(RequestsPerSecond::whole(50)));
         for second in (0..=30).step_by(5) {
-            watch(&mut memory, &known(300), None, &snapshot(4, second));
+            watch(&mut memory, &known(300), None, (&OBJECTIVE, true), &snapshot(4, second));
         }
         assert!((memory.waiting - 3_000.0).abs() < 1e-9, "100 a second too many for 30 s");
-        watch(&mut memory, &known(300), None, &snapshot(8, 60));
+        watch(&mut memory, &known(300), None, (&OBJECTIVE, true), &snapshot(8, 60));
         assert!(!memory.is_queued(), "100 a second too few for 30 s");
+    }
+
+    #[test]
+    fn while_something_downstream_is_slow_and_until_the_objective_is_kept_latency_tells() {
+        let mut memory = Memory::default();
+        memory.keep(Some(RequestsPerSecond::whole(50)));
+        let mut look = |second, latency, alone| {
+            let value = Seconds::whole(latency);
+            let latency = Reading::Fresh(Sample { value, age: None, coverage: Coverage::Unmeasured });
+            let snapshot = Snapshot { latency, ..snapshot(8, second) };
+            watch(&mut memory, &known(300), None, (&OBJECTIVE, alone), &snapshot);
+            memory.waiting
+        };
+        assert!(look(0, 61, true) <= 0.0, "replicas could serve all, and nothing holds them up");
+        assert!((look(5, 61, false) - 18_300.0).abs() < 1e-9, "what arrived in as long as they waited");
+        assert!((look(10, 31, true) - 17_800.0).abs() < 1e-9, "worked off at 100 a second");
+        assert!((look(15, 81, true) - 24_300.0).abs() < 1e-9, "still told");
+        assert!(look(20, 1, true) <= 0.0, "kept");
+        assert!(look(25, 81, true) <= 0.0, "for another reason");
+        assert!((look(60, 81, false) - 12_000.0).abs() < 1e-9, "all that arrived since it was kept");
     }
 
     #[test]
     fn it_goes_on_growing_until_help_is_ready() {
         let mut memory = Memory::default();
         memory.keep(Some(RequestsPerSecond::whole(50)));
-        watch(&mut memory, &known(300), None, &snapshot(4, 0));
+        watch(&mut memory, &known(300), None, (&OBJECTIVE, true), &snapshot(4, 0));
         let seen = when_ready(
             &memory,
             &moves::Memory::default(),

@@ -29,17 +29,17 @@ pub fn decide(policy: &Policy, state: &mut State, snapshot: &Snapshot) -> Decisi
     let keeps_busy = busy.and_then(|busy| state.backlog.demand_that_keeps(fleet.ready, busy));
     let demand = demand::assess(&mut state.demand, &snapshot.demand, keeps_busy, at);
     let lead = lead_time(&mut state.lead, &demand, fleet);
+    let guards = protect::check(&policy.protect, &mut state.protect, &snapshot.protected, at);
+    let alone = guards.iter().all(|guard| guard.blocks_until.is_none());
     // Where no latency is promised, more than a replica may carry does not wait for it.
     if policy.objective.is_promised() {
-        backlog::watch(&mut state.backlog, &demand, busy.and_then(Busy::telling), snapshot);
+        backlog::watch(&mut state.backlog, &demand, busy.and_then(Busy::telling), (&policy.objective, alone), snapshot);
     }
     let queued = state.backlog.is_queued();
     let learned = busy.and_then(Busy::learned).filter(|_| !queued);
     let capacity = capacity::assess(&policy.capacity, &mut state.capacity, &demand, learned, snapshot);
     let forecast =
         forecast::predict(&mut state.forecast, &demand, lead.total(), sight(policy, state.moves.every(), snapshot));
-    let guards = protect::check(&policy.protect, &mut state.protect, &snapshot.protected, at);
-    let alone = guards.iter().all(|guard| guard.blocks_until.is_none());
     let foreseen = alone && !queued && state.forecast.is_calm();
     let lesson = Lesson { demand: state.forecast.last(), foreseen, busy: busy.and_then(Busy::telling) };
     let trust = trust::learn(&mut state.trust, policy, capacity.rate(), lesson, snapshot);

@@ -345,6 +345,31 @@ fn one_pod_that_does_not_start_holds_nothing_back_and_many_do() {
 }
 
 #[test]
+fn what_a_slow_database_left_waiting_is_worked_off_and_teaches_nothing() {
+    let protect = vec![Protection { name: "db".into(), limit: Level::whole(250) }];
+    let policy = Policy { protect, ..plain(60) };
+    let look = |level: u32, latency: f64| {
+        let mut seen = steady(370.0, 9);
+        let sample = |value| Sample { value, age: None, coverage: Coverage::Unmeasured };
+        seen.protected.insert("db".into(), Reading::Fresh(sample(Level::whole(level))));
+        let value = Seconds::new(latency).unwrap();
+        seen.latency = Reading::Fresh(Sample { value, age: None, coverage: Coverage::Unmeasured });
+        seen
+    };
+    let course = [(100, (100, 0.1)), (120, (300, 2.0)), (20, (100, 2.0)), (60, (100, 0.1))];
+    let course: Vec<_> =
+        course.into_iter().flat_map(|(looks, (level, latency))| vec![(look(level, latency), 5); looks]).collect();
+    let decisions: Vec<_> = run(&policy, &mut State::default(), &course).into_iter().map(|(_, it)| it).collect();
+    assert!(decisions[..220].iter().all(|decision| decision.to <= Replicas(9)), "nothing is added into it");
+    assert!(decisions[220..240].iter().any(|decision| decision.to >= Replicas(14)), "more replicas work it off");
+    assert!(
+        decisions.iter().all(|decision| decision.trust.margin == Ratio::ZERO),
+        "none of its misses was the model's"
+    );
+    assert!(decisions.last().unwrap().to <= Replicas(9), "and then they go");
+}
+
+#[test]
 fn nothing_is_added_into_an_infinite_level() {
     let protect = vec![Protection { name: "db".into(), limit: Level::whole(250) }];
     let policy = Policy { protect, ..plain(60) };
