@@ -251,17 +251,27 @@ struct ReasonLabel {
     code: &'static str,
 }
 
-/// The reason that stands for each workload's last decision.
-fn reasons(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
-    let help = "1 for the code of the reason that stands for the workload's last decision";
-    let kind = prometheus_client::metrics::MetricType::Gauge;
-    let mut family = encoder.encode_descriptor("workload_reason", help, None, kind)?;
-    for (known, last) in report.workloads.iter().filter_map(|known| Some((known, known.last.as_ref()?))) {
-        let WorkloadLabel { namespace, kind, workload } = label(&known.workload);
-        let labels = ReasonLabel { namespace, kind, workload, code: last.decision.reason.code() };
+/// A gauge that is 1 for each of these.
+fn ones<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    all: impl Iterator<Item = L>,
+) -> Result<(), std::fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
+    for labels in all {
         ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
+}
+
+/// The reason that stands for each workload's last decision.
+fn reasons(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
+    let decided = report.workloads.iter().filter_map(|known| Some((known, known.last.as_ref()?)));
+    let all = decided.map(|(known, last)| {
+        let WorkloadLabel { namespace, kind, workload } = label(&known.workload);
+        ReasonLabel { namespace, kind, workload, code: last.decision.reason.code() }
+    });
+    ones(encoder, ("workload_reason", "1 for the code of the reason that stands for the workload's last decision"), all)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -274,33 +284,23 @@ struct ConditionLabel {
 
 /// What somebody has to mend of each workload.
 fn conditions(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
-    let help = "1 for each condition of the workload that somebody has to mend, as trimtab status names it";
-    let kind = prometheus_client::metrics::MetricType::Gauge;
-    let mut family = encoder.encode_descriptor("workload_condition", help, None, kind)?;
-    for (known, condition) in
-        report.workloads.iter().flat_map(|known| known.conditions.iter().map(move |one| (known, one)))
-    {
+    let every = report.workloads.iter().flat_map(|known| known.conditions.iter().map(move |one| (known, one)));
+    let all = every.map(|(known, condition)| {
         let WorkloadLabel { namespace, kind, workload } = label(&known.workload);
-        let labels = ConditionLabel { namespace, kind, workload, condition: condition.name.name() };
-        ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
-    }
-    Ok(())
+        ConditionLabel { namespace, kind, workload, condition: condition.name.name() }
+    });
+    let help = "1 for each condition of the workload that somebody has to mend, as trimtab status names it";
+    ones(encoder, ("workload_condition", help), all)
 }
 
 /// Whether each workload's decisions are written, as `trimtab status` says it.
 fn states(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
-    let mut family = encoder.encode_descriptor(
-        "workload_writes",
-        "1 for the state that the workload's decisions are in: own, shadow, not opted in, other agent, standing down, blocked",
-        None,
-        prometheus_client::metrics::MetricType::Gauge,
-    )?;
-    for workload in &report.workloads {
-        let WorkloadLabel { namespace, kind, workload: name } = label(&workload.workload);
-        let labels = StateLabel { namespace, kind, workload: name, state: workload.writes.to_string() };
-        ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
-    }
-    Ok(())
+    let all = report.workloads.iter().map(|known| {
+        let WorkloadLabel { namespace, kind, workload } = label(&known.workload);
+        StateLabel { namespace, kind, workload, state: known.writes.to_string() }
+    });
+    let help = "1 for the state that the workload's decisions are in: own, shadow, not opted in, other agent, standing down, blocked";
+    ones(encoder, ("workload_writes", help), all)
 }
 
 fn label(workload: &str) -> WorkloadLabel {

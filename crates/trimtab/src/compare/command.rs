@@ -363,46 +363,16 @@ mod tests {
     use std::time::Instant;
     use tokio::net::TcpListener;
     use trimtab_core::policy::Objective;
-    use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
     use trimtab_core::unit::Ratio;
-    use trimtab_core::{State, decide};
-    use trimtab_journal::{Bound, Entry, Journal, Record};
 
     const WORKLOAD: &str = "shop/deployment/web";
 
     /// A journal of ten minutes that have just passed.
     fn journal(file: &Path) {
         let objective = Objective { latency: Seconds::whole(1), misses: Ratio::percent(1), window: Objective::WINDOW };
-        let policy = super::super::tests::policy(objective);
-        let mut journal = Journal::open(file, Bound::mebibytes(8)).unwrap().journal;
-        let (mut state, begun) = (State::default(), now().0 - 600_000);
-        for ordinal in 0..120_u64 {
-            let value = RequestsPerSecond::whole(100);
-            let demand = Reading::Fresh(Sample { value, age: Some(Seconds::whole(1)), coverage: Coverage::Unmeasured });
-            let count = Replicas(4);
-            let snapshot = Snapshot {
-                at: Timestamp(begun + 5_000 * i64::try_from(ordinal).unwrap()),
-                demand,
-                capacity: Reading::Missing(Absence::NotConfigured),
-                latency: Reading::Missing(Absence::NotConfigured),
-                utilization: Reading::Missing(Absence::NotConfigured),
-                foretold: Vec::new(),
-                protected: BTreeMap::new(),
-                fleet: Fleet {
-                    desired: count,
-                    ready: count,
-                    starting: Replicas(0),
-                    stuck: Replicas(0),
-                    startup: None,
-                    rolling_out: false,
-                },
-            };
-            let before = Box::new(state.clone());
-            let decision = decide(&policy, &mut state, &snapshot);
-            let record =
-                Record { workload: WORKLOAD.into(), ordinal, before, policy: policy.clone(), snapshot, decision };
-            journal.append(&[Entry::Decided(Box::new(record))]).unwrap();
-        }
+        let begun = now().0 - 600_000;
+        let moments = (0..120).map(|look| Timestamp(begun + 5_000 * look));
+        super::super::tests::journal(file, (WORKLOAD, &super::super::tests::policy(objective)), moments, (100, 4));
     }
 
     async fn listener() -> (TcpListener, String) {

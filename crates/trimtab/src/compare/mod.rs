@@ -107,4 +107,4 @@ fn erlangs(raw: f64) -> Erlangs {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

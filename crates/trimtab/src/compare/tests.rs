@@ -7,12 +7,54 @@ use trimtab_core::unit::Ratio;
 const START: i64 = 1_795_500_000_000;
 const LIMIT: Seconds = Seconds::milliseconds(200);
 
-pub(super) fn policy(objective: Objective) -> Policy {
+pub(crate) fn policy(objective: Objective) -> Policy {
     serde_json::from_value(serde_json::json!({
         "replicas": {"min": 2, "max": 40}, "objective": objective, "capacity": {"declared": 50.0},
         "protect": [], "stabilization": 300.0,
     }))
     .unwrap()
+}
+
+/// A journal of a workload that `policy` decides: at each moment the same demand, served by as many replicas. The last moment's.
+pub(crate) fn journal(
+    file: &std::path::Path,
+    (workload, policy): (&str, &Policy),
+    moments: impl Iterator<Item = Timestamp>,
+    (rate, count): (u32, u32),
+) -> Timestamp {
+    use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample, Snapshot};
+    use trimtab_core::{State, decide};
+    use trimtab_journal::{Bound, Entry, Journal, Record};
+    let mut journal = Journal::open(file, Bound::mebibytes(64)).unwrap().journal;
+    let (mut state, mut last) = (State::default(), Timestamp(0));
+    for (ordinal, at) in (0..).zip(moments) {
+        let value = RequestsPerSecond::whole(rate);
+        let demand = Reading::Fresh(Sample { value, age: Some(Seconds::whole(3)), coverage: Coverage::Unmeasured });
+        let count = Replicas(count);
+        let snapshot = Snapshot {
+            at,
+            demand,
+            capacity: Reading::Missing(Absence::NotConfigured),
+            latency: Reading::Missing(Absence::NotConfigured),
+            utilization: Reading::Missing(Absence::NotConfigured),
+            foretold: Vec::new(),
+            protected: std::collections::BTreeMap::new(),
+            fleet: Fleet {
+                desired: count,
+                ready: count,
+                starting: Replicas(0),
+                stuck: Replicas(0),
+                startup: Some(Seconds::whole(30)),
+                rolling_out: false,
+            },
+        };
+        let before = Box::new(state.clone());
+        let decision = decide(policy, &mut state, &snapshot);
+        let record = Record { workload: workload.into(), ordinal, before, policy: policy.clone(), snapshot, decision };
+        journal.append(&[Entry::Decided(Box::new(record))]).unwrap();
+        last = at;
+    }
+    last
 }
 
 fn promised() -> Objective {

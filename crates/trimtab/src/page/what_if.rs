@@ -380,67 +380,19 @@ mod tests {
     }
 
     /// A journal of `hours` in which so many requests a second arrived, decided each half-minute, and its last moment.
-    fn journal(directory: &Path, rate: u32, hours: u64) -> (std::path::PathBuf, Timestamp) {
-        use trimtab_core::policy::{Capacity, Method};
-        use trimtab_core::snapshot::{Absence, Coverage, Fleet, Reading, Sample};
-        use trimtab_core::unit::Ratio;
-        use trimtab_core::{Snapshot, State, decide};
-        use trimtab_journal::{Bound, Entry, Journal, Record};
+    fn journal(directory: &Path, rate: u32, hours: i64) -> (std::path::PathBuf, Timestamp) {
         let path = directory.join("journal.db");
-        let mut journal = Journal::open(&path, Bound::mebibytes(64)).unwrap().journal;
-        let policy = Policy {
-            replicas: Bounds::new(Replicas(2), Replicas(400)).unwrap(),
-            objective: Objective {
-                latency: Seconds::milliseconds(200),
-                misses: Ratio::permille(5),
-                window: Objective::WINDOW,
-            },
-            capacity: Capacity::Declared(RequestsPerSecond::whole(50)),
-            protect: Vec::new(),
-            stabilization: Seconds::whole(300),
-            events: Vec::new(),
-            ramp: None,
-            method: Method::Priced,
+        let objective = Objective {
+            latency: Seconds::milliseconds(200),
+            misses: trimtab_core::unit::Ratio::permille(5),
+            window: Objective::WINDOW,
         };
-        let (mut state, mut at) = (State::default(), Timestamp(1_795_511_000_000));
-        for ordinal in 0..120 * hours {
-            let fresh = Sample {
-                value: RequestsPerSecond::whole(rate),
-                age: Some(Seconds::whole(3)),
-                coverage: Coverage::Unmeasured,
-            };
-            let size = Replicas(rate / 40 + 2);
-            let snapshot = Snapshot {
-                at,
-                demand: Reading::Fresh(fresh),
-                capacity: Reading::Missing(Absence::NotConfigured),
-                latency: Reading::Missing(Absence::NotConfigured),
-                utilization: Reading::Missing(Absence::NotConfigured),
-                foretold: Vec::new(),
-                protected: std::collections::BTreeMap::new(),
-                fleet: Fleet {
-                    desired: size,
-                    ready: size,
-                    starting: Replicas(0),
-                    stuck: Replicas(0),
-                    startup: Some(Seconds::whole(30)),
-                    rolling_out: false,
-                },
-            };
-            let before = state.clone();
-            let decision = decide(&policy, &mut state, &snapshot);
-            let record = Record {
-                workload: "shop/deployment/checkout".into(),
-                ordinal,
-                before: Box::new(before),
-                policy: policy.clone(),
-                snapshot,
-                decision,
-            };
-            journal.append(&[Entry::Decided(Box::new(record))]).unwrap();
-            at = at.after(HALF_MINUTE);
-        }
-        (path, Timestamp(at.0 - 30_000))
+        let replicas = Bounds::new(Replicas(2), Replicas(400)).unwrap();
+        let policy = Policy { replicas, ..crate::compare::tests::policy(objective) };
+        let moments = (0..120 * hours).map(|look| Timestamp(1_795_511_000_000 + 30_000 * look));
+        let workload = ("shop/deployment/checkout", &policy);
+        let last = crate::compare::tests::journal(&path, workload, moments, (rate, rate / 40 + 2));
+        (path, last)
     }
 
     #[test]
