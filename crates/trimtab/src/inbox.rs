@@ -10,7 +10,8 @@ use crate::sense::Round;
 use crate::view::{Change, Pod, PodName, Scalable, Scope};
 use kube::api::ApiResource;
 use std::collections::BTreeMap;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc};
 use trimtab_claim::answer::Meaning;
 use trimtab_core::unit::{RequestsPerSecond, Timestamp};
 
@@ -112,29 +113,42 @@ pub enum Event {
 
 /// Where events are put.
 #[derive(Clone, Debug)]
-pub struct Inbox(mpsc::Sender<Event>);
+pub struct Inbox {
+    events: mpsc::Sender<Event>,
+    renewed: Arc<Notify>,
+}
 
 impl Inbox {
     /// An inbox, and the end that the loop reads.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), receiver)
+        (Self { events: sender, renewed: Arc::default() }, receiver)
     }
 
     /// Puts an event in; waits while the loop is behind. Once the loop has ended nothing happens any more.
     pub async fn send(&self, event: Event) {
         // A send fails only after the loop ended, when nobody is left to care.
-        drop(self.0.send(event).await);
+        drop(self.events.send(event).await);
     }
 
     /// The same from a thread outside the runtime.
     pub fn send_blocking(&self, event: Event) {
-        drop(self.0.blocking_send(event));
+        drop(self.events.blocking_send(event));
     }
 
     /// Resolves when the loop has ended.
     pub async fn closed(&self) {
-        self.0.closed().await;
+        self.events.closed().await;
+    }
+
+    /// The agent's Lease was renewed: the API server answers, and whoever waits to try it again need not.
+    pub fn renew(&self) {
+        self.renewed.notify_waiters();
+    }
+
+    /// Resolves when the agent's Lease is renewed next.
+    pub async fn renewed(&self) {
+        self.renewed.notified().await;
     }
 }

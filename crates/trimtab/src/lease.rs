@@ -146,6 +146,7 @@ impl Keeper {
             Ok(Ok(true)) => {
                 self.trouble(None).await;
                 self.say(Leased::Renewed { sent }).await;
+                self.inbox.renew();
             }
             Ok(Ok(false)) => {
                 let name = self.candidate.identity.agent.lease();

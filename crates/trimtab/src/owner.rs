@@ -9,7 +9,9 @@ use crate::import::Source;
 use crate::lease::{Leased, Wanted};
 use crate::view::{Change, Scalable, Shelf};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tokio::sync::watch;
+use trimtab_claim::answer::Meaning;
 use trimtab_claim::claim::Label;
 use trimtab_claim::lease::{LONGEST_GAP, Sight};
 use trimtab_claim::member::Node;
@@ -18,7 +20,7 @@ use trimtab_claim::{
     next,
 };
 
-/// A claim that was refused for another reason than that somebody was quicker is tried again after so long.
+/// A claim that was not done is made again after so long; sooner where somebody was quicker and the watch shows something newer.
 const CLAIM_AGAIN: Span = Span::seconds(15);
 
 /// One agent as the agents' own Service lists it.
@@ -120,10 +122,26 @@ pub(crate) struct Ownership {
 struct Owned {
     memory: Memory,
     hosts: BTreeSet<Node>,
-    /// The epoch that this agent asked for last, and why.
-    asked: Option<(Epoch, Cause)>,
-    /// When a claim was last refused for another reason than that somebody was quicker.
-    refused: Option<Boot>,
+    /// What this agent asked for last, and the version of the object that it asked on.
+    asked: Option<(Ask, Arc<str>)>,
+    /// The claim that was not done last.
+    vain: Option<Vain>,
+}
+
+/// A claim that was not done. A watch may lag: what was claimed on what it showed then would be refused for as long as it shows that.
+#[derive(Debug)]
+struct Vain {
+    at: Boot,
+    /// What the object was when somebody was quicker; `None` where it was refused for another reason.
+    version: Option<Arc<str>>,
+}
+
+impl Vain {
+    /// Whether asking again would be no use yet.
+    fn lasts(&self, seen: &Seen, now: Boot) -> bool {
+        let newer = self.version.as_ref().is_some_and(|version| *version != seen.version);
+        !newer && now.since(self.at) < CLAIM_AGAIN
+    }
 }
 
 impl Ownership {
@@ -236,7 +254,7 @@ impl Ownership {
     pub(crate) fn next(&mut self, site: &Site, seen: &Seen, hosts: BTreeSet<Node>, now: Boot) -> Option<Ask> {
         let owned = self.sites.entry(site.clone()).or_default();
         owned.hosts = hosts;
-        if owned.refused.is_some_and(|refused| now.since(refused) < CLAIM_AGAIN) {
+        if owned.vain.as_ref().is_some_and(|vain| vain.lasts(seen, now)) {
             return None;
         }
         let term = self.tenure.term_at(now);
@@ -254,8 +272,9 @@ impl Ownership {
         match next(&mut owned.memory, seen, &around) {
             Step::Claim(epoch, cause) | Step::HandOver(epoch, cause) => {
                 owned.memory.ask(epoch.clone(), term?, seen);
-                owned.asked = Some((epoch.clone(), cause.clone()));
-                Some(Ask { epoch, cause })
+                let ask = Ask { epoch, cause };
+                owned.asked = Some((ask.clone(), Arc::clone(&seen.version)));
+                Some(ask)
             }
             Step::Decide(_) | Step::Wait(Waiting::Fenced | Waiting::Asked | Waiting::Other(_) | Waiting::Nobody) => {
                 None
@@ -263,12 +282,15 @@ impl Ownership {
         }
     }
 
-    /// What was asked for was not done, or nobody knows. `refused` where asking again at once would be no use.
-    pub(crate) fn give_up(&mut self, site: &Site, refused: Option<Boot>) {
+    /// What was asked for was not done, or nobody knows. Says whether that is because somebody was quicker: the watch shows by whom.
+    pub(crate) fn give_up(&mut self, site: &Site, meaning: Meaning, now: Boot) -> bool {
+        let quicker = matches!(meaning, Meaning::Changed | Meaning::Gone);
         if let Some(owned) = self.sites.get_mut(site) {
             owned.memory.give_up();
-            owned.refused = refused;
+            let version = owned.asked.as_ref().filter(|_| quicker).map(|(_, version)| Arc::clone(version));
+            owned.vain = Some(Vain { at: now, version });
         }
+        quicker
     }
 
     /// The claim under which an object may be written now.
@@ -290,7 +312,8 @@ impl Ownership {
     pub(crate) fn claimed(&self, site: &Site) -> Option<Claimed> {
         let owned = self.sites.get(site)?;
         let epoch = owned.memory.label().epoch()?.clone();
-        let cause = owned.asked.as_ref().filter(|(asked, _)| *asked == epoch).map(|(_, cause)| cause.clone());
+        let asked = owned.asked.as_ref().filter(|(asked, _)| asked.epoch == epoch);
+        let cause = asked.map(|(asked, _)| asked.cause.clone());
         Some(Claimed { since: owned.memory.moved(), cause, epoch })
     }
 

@@ -309,6 +309,8 @@ struct Agent {
     view: BTreeMap<Target, Scalable>,
     /// How much of the history its watch has brought.
     brought: usize,
+    /// Until when its watch brings nothing, though its Lease is good.
+    lags: Option<Instant>,
     listing: u64,
     stopped: Option<Instant>,
     alive: bool,
@@ -352,6 +354,7 @@ impl Agent {
             clock,
             view: BTreeMap::new(),
             brought: 0,
+            lags: None,
             listing: 0,
             stopped: None,
             alive: true,
@@ -375,8 +378,8 @@ impl Agent {
                     if let Site::Workload(target) = &site {
                         self.busy.remove(target);
                     }
-                    if refused.is_some() {
-                        self.ownership.give_up(&site, None);
+                    if let Some((meaning, _)) = refused {
+                        self.ownership.give_up(&site, meaning, self.clock.now());
                     }
                 }
                 Event::Written { target, .. } => {
@@ -389,6 +392,9 @@ impl Agent {
 
     /// Its watch brings so much more.
     fn observe(&mut self, server: &Shared, most: usize) {
+        if self.lags.is_some_and(|until| until > Instant::now()) {
+            return;
+        }
         let server = &mut *server.lock().expect("nobody panics with it");
         let end = server.history.len().min(self.brought + most);
         let news = server.history[self.brought..end].to_vec();
@@ -586,7 +592,7 @@ impl Simulation {
         let number = self.dice.pick(self.agents.len());
         let target = self.target();
         let name = target.name;
-        match self.dice.roll(12) {
+        match self.dice.roll(13) {
             0 => self.agents[number].stopped = Some(Instant::now() + Duration::from_secs(self.dice.roll(200))),
             1 => {
                 // The container starts again: the same pod, another run.
@@ -622,6 +628,7 @@ impl Simulation {
                 self.server().leases.remove(&lease);
             }
             10 => self.agents[number].ownership.leave(),
+            11 => self.agents[number].lags = Some(Instant::now() + Duration::from_secs(self.dice.roll(120))),
             _ => self.server().faulty ^= true,
         }
     }
@@ -646,6 +653,7 @@ impl Simulation {
         for number in 0..self.agents.len() {
             let agent = &mut self.agents[number];
             agent.stopped = None;
+            agent.lags = None;
             if !agent.alive || agent.ownership.is_leaving() {
                 let pod = agent.pod + 1;
                 self.agents[number] = Agent::start(&self.server, number, pod, 0);
@@ -734,8 +742,40 @@ fn a_million_steps() {
 fn one_seed_gives_one_run_to_the_byte() {
     let log = || alone(async { run(7, 3, 4, 4_000).await.server().log.clone() });
     let (first, second) = (log(), log());
-    assert!(first.len() > 10_000, "something happened: {}", first.len());
+    assert!(first.len() > 5_000, "something happened: {}", first.len());
     assert_eq!(first, second);
+}
+
+#[test]
+fn an_agent_whose_watch_lags_does_not_claim_over_and_over() {
+    alone(async {
+        let mut simulation = Simulation::new(1, 2, 40);
+        let seconds = async |simulation: &mut Simulation, seconds: u64| {
+            for _ in 0..seconds {
+                simulation.round(&|_: &Target| true);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        seconds(&mut simulation, 60).await;
+        let of_the_first = simulation.agents[0].view.keys().cloned().collect::<Vec<_>>();
+        let had = of_the_first.iter().filter(|target| simulation.agents[0].decided.contains_key(target)).count();
+        assert!(had > 10, "{had}");
+        // The first agent's Lease ends, the second claims all, and then the first is back: its Lease at once, its watch after a minute.
+        simulation.server().cut_off.insert(0);
+        simulation.agents[0].lags = Some(Instant::now() + Duration::from_mins(3));
+        seconds(&mut simulation, 120).await;
+        simulation.server().cut_off.clear();
+        let refused = simulation.server().refused;
+        seconds(&mut simulation, 60).await;
+        let refused = simulation.server().refused - refused;
+        println!("{had} claims lost: {refused} made in vain within a minute");
+        let most = u64::try_from(had).unwrap_or_default() * 5;
+        assert!((1..=most).contains(&refused), "each at first and once in 15 s, not once a second: {refused} of {had}");
+        // Nothing is held off by that once the watch shows what is.
+        simulation.agents[0].lags = None;
+        simulation.heal().await;
+        assert!(simulation.server().breaches.is_empty(), "{:?}", simulation.server().breaches);
+    });
 }
 
 /// Requests per agent and second at rest, after everything was claimed.

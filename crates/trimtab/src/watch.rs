@@ -1,7 +1,7 @@
 //! The watches: what the API server tells, as it tells it.
 //!
-//! Watches only, no polling: a listing once, then changes, with the library's jittered back-off after an error. Objects
-//! are decoded into slim types and turned at once into what [`crate::view`] keeps; a full pod would take twenty times the memory.
+//! Watches only, no polling: a listing once, then changes, with the library's jittered back-off after an error, which ends when the
+//! agent's Lease is renewed: an agent that may write again must not decide from what was long ago. Objects are decoded into slim types and turned at once into what [`crate::view`] keeps; a full pod would take twenty times the memory.
 //! Kinds outside `apps` are read through their `scale` subresource, after each change of their spec. A watch ends with the
 //! process: what it still says then, nobody reads.
 
@@ -19,7 +19,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use kube::api::{Api, ApiResource, DynamicObject, Object};
 use kube::core::Selector;
 use kube::error::DiscoveryError;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -292,12 +293,13 @@ pub(crate) fn api_of<P: Clone, U: Clone>(
 /// works again.
 pub(crate) struct Watch<K> {
     stream: BoxStream<'static, watcher::Result<watcher::Event<K>>>,
+    backoff: DefaultBackoff,
     what: String,
     inbox: Inbox,
     broken: bool,
 }
 
-/// A watch that gave no error for so long works, though nothing happened: the longest back-off is 30 s, with jitter.
+/// A watch that gave no error for so long works, though nothing happened: a connection that cannot be made fails within 30 s.
 const WORKS_AGAIN: Duration = Duration::from_secs(90);
 
 impl<K> Watch<K>
@@ -305,25 +307,36 @@ where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
     pub(crate) fn start(api: Api<K>, config: watcher::Config, what: String, inbox: Inbox) -> Self {
-        let stream = watcher(api, config.any_semantic()).default_backoff().boxed();
-        Self { stream, what, inbox, broken: false }
+        let stream = watcher(api, config.any_semantic()).boxed();
+        Self { stream, backoff: DefaultBackoff::default(), what, inbox, broken: false }
     }
 
     pub(crate) async fn next(&mut self) -> watcher::Event<K> {
         loop {
             let patience = if self.broken { WORKS_AGAIN } else { Duration::MAX };
             match tokio::time::timeout(patience, self.stream.next()).await {
-                // A listing begins before anybody knows whether it is allowed.
-                Ok(Some(Ok(event @ watcher::Event::Init))) => return event,
                 Ok(Some(Ok(event))) => {
-                    self.works().await;
+                    // A listing begins before anybody knows whether it is allowed.
+                    if !matches!(event, watcher::Event::Init) {
+                        self.backoff.reset();
+                        self.works().await;
+                    }
                     return event;
                 }
-                Ok(Some(Err(error))) => self.breaks(&error).await,
+                Ok(Some(Err(error))) => {
+                    self.breaks(&error).await;
+                    self.pause().await;
+                }
                 Err(_) => self.works().await,
                 Ok(None) => std::future::pending().await,
             }
         }
+    }
+
+    /// Until it is to be tried again.
+    async fn pause(&mut self) {
+        let wait = self.backoff.next().unwrap_or(WORKS_AGAIN);
+        drop(tokio::time::timeout(wait, self.inbox.renewed()).await);
     }
 
     async fn works(&mut self) {
@@ -692,6 +705,43 @@ mod tests {
             ("shop/rollouts.argoproj.io/web is in trouble: true", "shop/rollouts.argoproj.io/web is in trouble: false");
         assert_eq!(seen, ["Listing", trouble, "Listed", trouble, over, "is 1", "is 1", "is 2"]);
         assert_eq!(scales.load(Ordering::SeqCst), 4, "two failed; one for each spec, none for the status");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_waits_to_try_again_does_so_when_the_lease_is_renewed() {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let refuses = {
+            let tries = Arc::clone(&tries);
+            move |_: http::Request<Body>| {
+                tries.fetch_add(1, Ordering::SeqCst);
+                async {
+                    Ok::<_, std::convert::Infallible>(
+                        http::Response::builder().status(503).body(Body::empty()).unwrap(),
+                    )
+                }
+            }
+        };
+        let (inbox, mut events) = Inbox::new();
+        let targets = channel::Sender::new(Arc::default());
+        let watched = Watched { kind: kind(), resource: resource(), scope: None };
+        let client = Client::new(tower::service_fn(refuses), "default");
+        let watching = tokio::spawn(objects(client, watched, targets.subscribe(), inbox.clone()));
+        let reading = tokio::spawn(async move { while events.recv().await.is_some() {} });
+        let tried_within = async |seconds: u64| {
+            let before = tries.load(Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            tries.load(Ordering::SeqCst) - before
+        };
+        assert!(tried_within(300).await > 5, "the back-off is as long as it gets");
+        let mut waited = 0;
+        for _ in 0..10 {
+            waited += usize::from(tried_within(1).await == 0);
+            inbox.renew();
+            assert!(tried_within(1).await > 0, "not tried though the lease was renewed");
+        }
+        assert!(waited > 5, "it waits otherwise: {waited}");
+        watching.abort();
+        reading.abort();
     }
 
     #[test]

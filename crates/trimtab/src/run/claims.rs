@@ -102,10 +102,7 @@ impl Loop {
     pub(super) fn end_claim(&mut self, site: &Site, refused: Option<(Meaning, String)>) {
         let what = format!("claiming {site}");
         let Some((meaning, said)) = refused else { return self.note_trouble(what, None) };
-        // Somebody was quicker, or it may have been done: the watch shows it.
-        let quicker = matches!(meaning, Meaning::Changed | Meaning::Gone);
-        self.ownership.give_up(site, (!quicker).then(|| self.parts.boot.now()));
-        if !quicker {
+        if !self.ownership.give_up(site, meaning, self.parts.boot.now()) {
             self.note_trouble(what, Some(said));
         }
     }
