@@ -33,5 +33,5 @@ pub use diff::{FieldDifference, diff};
 pub use file::{Bound, Format, OpenError};
 pub use read::{Explained, ReadError, Reader, Records, Stored};
 pub use record::{Digest, Entry, Outcome, Record, Refusal};
-pub use replay::{Because, Damage, Difference, Differing, Filter, Gap, Replay, replay};
+pub use replay::{Because, Damage, Difference, Differing, Filter, Gap, Replay, replay, replay_watched};
 pub use write::{AppendError, Journal, Opened};

@@ -256,6 +256,12 @@ impl Reader {
         Ok(last.query_row((id, at.0), |row| row.get(0)).optional()?)
     }
 
+    /// Where the last record stands; 0 where there is none.
+    pub(crate) fn last(&self) -> Result<i64, ReadError> {
+        let mut last = self.db.prepare_cached("SELECT coalesce(max(seq), 0) FROM record")?;
+        Ok(last.query_row([], |row| row.get(0))?)
+    }
+
     /// The rows from `first` on, of one workload or of all.
     pub(crate) fn rows(&self, first: i64, workload: Option<i64>) -> Rows<'_> {
         Rows { reader: self, workload, next: Some(first), page: VecDeque::new() }

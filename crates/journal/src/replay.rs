@@ -133,6 +133,11 @@ pub enum Because {
 
 /// Decides again what `filter` asks for and compares.
 pub fn replay(reader: &Reader, filter: &Filter) -> Result<Replay, ReadError> {
+    replay_watched(reader, filter, |_, _| {})
+}
+
+/// The same; after each row, `watch` is told how many places of the journal lie behind, and how many there are.
+pub fn replay_watched(reader: &Reader, filter: &Filter, mut watch: impl FnMut(u64, u64)) -> Result<Replay, ReadError> {
     let mut found = Replay::default();
     let only = match &filter.workload {
         Some(workload) => match reader.id(workload)? {
@@ -142,10 +147,15 @@ pub fn replay(reader: &Reader, filter: &Filter) -> Result<Replay, ReadError> {
         None => None,
     };
     let mut workloads: BTreeMap<i64, Progress> = BTreeMap::new();
-    let mut rows = reader.rows(first(reader, only, *filter.range.start())?, only);
+    let first = first(reader, only, *filter.range.start())?;
+    // The first record has number one.
+    let places = |seq: i64| u64::try_from(seq - first.max(1) + 1).unwrap_or_default();
+    let all = places(reader.last()?);
+    let mut rows = reader.rows(first, only);
     while let Some(row) = rows.next_row()? {
         let counted = filter.range.contains(&row.at);
         workloads.entry(row.id).or_default().step(&row, counted.then_some(&mut found));
+        watch(places(row.seq), all);
     }
     Ok(found)
 }

@@ -103,6 +103,11 @@ fn a_range_is_read_and_replayed_alone() {
     let one = replay(&reader, &Filter { workload: Some(WEB.into()), range: range.clone() }).unwrap();
     let both = replay(&reader, &Filter { workload: None, range }).unwrap();
     assert_eq!((one.records, both.records, both.is_clean()), (10, 20, true));
+    let mut come = Vec::new();
+    let watched =
+        trimtab_journal::replay_watched(&reader, &Filter::everything(), |done, all| come.push((done, all))).unwrap();
+    assert!(watched.is_clean());
+    assert_eq!(come, (1..=600).map(|done| (done, 600)).collect::<Vec<_>>(), "how far it has come");
     let nobody = Filter { workload: Some("shop/Deployment/nobody".into()), ..Filter::everything() };
     assert_eq!(replay(&reader, &nobody).unwrap().records, 0);
 }

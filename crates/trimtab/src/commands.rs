@@ -4,6 +4,7 @@ use crate::cli::{Cli, Explain, Lint, Replay, Status, Supposed};
 use crate::explain;
 use crate::page::what_if::{self, Answer, Asked, Refusal};
 use crate::policies;
+use crate::progress::Progress;
 use crate::remote;
 use crate::report::{self, Report, Workload};
 use crate::serve::{Past, listing, past};
@@ -15,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use trimtab_core::unit::Timestamp;
 use trimtab_journal::{Filter, Reader};
+
+/// What is waited for.
+const AGENTS: &str = "waiting for the agents";
 
 /// What a command prints, and how it ends.
 #[derive(Debug)]
@@ -45,7 +49,9 @@ impl Printed {
 #[must_use]
 pub fn status(command: &Status) -> BoxFuture<'_, anyhow::Result<Printed>> {
     Box::pin(async move {
+        let waiting = Progress::waiting(AGENTS);
         let (answers, silent) = remote::get_all(&command.source, "/api/v1/report").await?;
+        drop(waiting);
         let mut reports = answers.iter().map(parse::<Report>).collect::<anyhow::Result<Vec<_>>>()?;
         if let Some(first) = reports.first_mut() {
             first.troubles.extend(silent.into_iter().map(|(agent, why)| (format!("agent {agent}"), why)));
@@ -80,6 +86,7 @@ pub fn explain(command: &Explain) -> BoxFuture<'_, anyhow::Result<Printed>> {
                 Past::Unknown(why) => return Ok(Printed::not_found(format!("{why}\n"))),
             }
         } else {
+            let _waiting = Progress::waiting(AGENTS);
             let query = at.map_or_else(String::new, |at| format!("?at={}", at.0));
             let path = format!("/api/v1/workloads/{}", command.target);
             let agent = who_has(command).await?;
@@ -129,12 +136,14 @@ async fn what_if(command: &Explain, at: Option<Timestamp>) -> anyhow::Result<Pri
     let name = command.target.to_string();
     let answer: Answer = if let Some(journal) = &command.journal {
         let last = last_of(journal, &name)?.unwrap_or(Timestamp(i64::MAX));
-        match what_if::answer(journal, &name, asked, asked.span(last)) {
+        let progress = Progress::of(1, "the recorded demand, twice");
+        match what_if::answer(journal, &name, asked, asked.span(last), &progress) {
             Ok(answer) => answer,
             Err(Refusal::Unknown(why)) => return Ok(Printed::not_found(format!("{why}\n"))),
             Err(Refusal::Unable(why)) => anyhow::bail!("{why}"),
         }
     } else {
+        let _waiting = Progress::waiting("the agent plays the recorded demand again, twice");
         let agent = who_has(command).await?;
         let path = format!("/api/v1/what-if/{name}?{}", asked.query());
         let answer = remote::get(&command.source, &path, agent.as_deref()).await?;
@@ -171,7 +180,13 @@ pub fn replay(command: &Replay) -> anyhow::Result<Printed> {
     let path = command.journal.display();
     let reader = Reader::open(&command.journal)?;
     let filter = Filter { workload: command.workload.as_ref().map(ToString::to_string), ..Filter::everything() };
-    let replay = trimtab_journal::replay(&reader, &filter).with_context(|| path.to_string())?;
+    let progress = Progress::of(1, "the journal");
+    let watch = |done, all| {
+        progress.all(all);
+        progress.to(done);
+    };
+    let replay = trimtab_journal::replay_watched(&reader, &filter, watch).with_context(|| path.to_string())?;
+    drop(progress);
     if replay.records + replay.skipped == 0 && replay.is_clean() {
         let wanted = command.workload.as_ref().map_or_else(String::new, |target| format!(" of {target}"));
         let known = reader.workloads().with_context(|| path.to_string())?;

@@ -28,6 +28,7 @@ pub mod own;
 pub mod owner;
 pub mod page;
 pub mod policies;
+mod progress;
 pub mod prometheus;
 pub mod record;
 pub mod remote;

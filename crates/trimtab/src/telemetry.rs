@@ -15,6 +15,7 @@ pub fn start(json: bool) {
     if json {
         drop(log.json().flatten_event(true).try_init());
     } else {
-        drop(log.with_ansi(std::io::stderr().is_terminal()).try_init());
+        let colours = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+        drop(log.with_ansi(colours && std::io::stderr().is_terminal()).try_init());
     }
 }

@@ -1,9 +1,12 @@
 //! The commands as processes, as a shell or a pipeline sees them: exit codes, what goes where, and that nothing but text goes into a pipe.
 #![expect(clippy::unwrap_used, reason = "a test fails loudly")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 const CHECKOUT: &str = "shop/deployment/checkout";
 /// Nobody listens there.
@@ -131,4 +134,114 @@ fn an_agent_that_knows_no_such_workload_says_so_with_its_own_exit_code() {
     demo.wait().unwrap();
     assert!(status.contains("checkout"), "{status}");
     assert!(said.iter().all(|said| said.contains("trimtab status lists what there is")), "{said:?}");
+}
+
+/// Somebody who takes every connection, and says nothing until he is dropped.
+struct Silent {
+    url: String,
+    _hang_up: mpsc::Sender<()>,
+}
+
+impl Silent {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        listener.set_nonblocking(true).unwrap();
+        let (hang_up, hung_up) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            while hung_up.recv_timeout(Duration::from_millis(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                kept.extend(listener.accept().map(|(connection, _)| connection));
+            }
+        });
+        Self { url, _hang_up: hang_up }
+    }
+}
+
+/// A command on a terminal of its own, and what stands there.
+fn on_a_terminal(arguments: &[&str]) -> (Child, Arc<Mutex<String>>) {
+    let line = [&[env!("CARGO_BIN_EXE_trimtab")], arguments].concat().join(" ");
+    let mut child = Command::new("script")
+        .args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"])
+        .env("TERM", "xterm-256color")
+        .env("NO_COLOR", "1")
+        .env_remove("TRIMTAB_URL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut output, shown) = (child.stdout.take().unwrap(), Arc::new(Mutex::new(String::new())));
+    let screen = Arc::clone(&shown);
+    std::thread::spawn(move || {
+        let mut some = [0; 4096];
+        while let Some(read @ [_, ..]) = output.read(&mut some).ok().and_then(|length| some.get(..length)) {
+            screen.lock().unwrap().push_str(&String::from_utf8_lossy(read));
+        }
+    });
+    (child, shown)
+}
+
+#[test]
+fn whoever_waits_at_a_terminal_is_told_for_what_and_a_pipe_gets_not_a_byte_of_it() {
+    let kept = tempfile::tempdir().unwrap();
+    let policy = kept.path().join("policy.yaml");
+    let text = "workloads:\n  - target: shop/deployment/checkout\n    replicas: { min: 3, max: 50 }\n    demand: { query: 'sum(rate(a[1m]))' }\n    capacity: { rate: 50 }\n    slo: { target: 200ms, misses: 0.5% }\n";
+    std::fs::write(&policy, text).unwrap();
+    let silent = Silent::new();
+    let url = silent.url.clone();
+    let commands: [(&[&str], &str); 5] = [
+        (&["status", "--url", &url], "waiting for the agents: "),
+        (&["explain", CHECKOUT, "--url", &url], "waiting for the agents: "),
+        (
+            &["explain", CHECKOUT, "--what-if", "max=20", "--url", &url],
+            "the agent plays the recorded demand again, twice: ",
+        ),
+        (&["compare", CHECKOUT, "--url", &url], "waiting for the agents: "),
+        (
+            &["backtest", CHECKOUT, "--since", "1h", "--prometheus-url", &url, "--policy", policy.to_str().unwrap()],
+            "asking for the autoscaler and its past: ",
+        ),
+    ];
+    let into_a_pipe = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+        command.args(arguments).env("TERM", "xterm-256color").env_remove("TRIMTAB_URL").stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    // Those with a pipe begin first: when the others are told something, they wait for as long.
+    let piped: Vec<Child> = commands.iter().map(|(arguments, _)| into_a_pipe(arguments)).collect();
+    let mut shown: Vec<(Child, Arc<Mutex<String>>)> =
+        commands.iter().map(|(arguments, _)| on_a_terminal(arguments)).collect();
+    let begun = Instant::now();
+    for ((arguments, expected), (child, screen)) in commands.iter().zip(&mut shown) {
+        while !screen.lock().unwrap().contains(expected) {
+            let waits = child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(25);
+            assert!(waits, "{arguments:?}: {:?}", screen.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // It moves its cursor, and has no colour.
+        let screen = screen.lock().unwrap();
+        assert!(
+            !screen
+                .split("\x1b[")
+                .skip(1)
+                .any(|rest| rest.trim_start_matches(|c: char| !c.is_alphabetic()).starts_with('m')),
+            "{screen:?}"
+        );
+    }
+    drop(silent);
+    for ((arguments, expected), child) in commands.iter().zip(piped) {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        assert_eq!(output.stdout, b"", "{arguments:?}");
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            complaint.starts_with("error: ") && !complaint.contains(['\x1b', '\r']),
+            "{arguments:?}: {complaint:?}"
+        );
+        assert!(!complaint.contains(expected), "{arguments:?}: {complaint:?}");
+    }
+    for (mut child, screen) in shown {
+        child.wait().unwrap();
+        drop(screen);
+    }
 }

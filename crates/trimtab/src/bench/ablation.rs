@@ -15,7 +15,7 @@ pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> a
     let courses = courses(&command.demand)?;
     let (settings, methods) = (settings(scenario), methods());
     let seeds = seeds(command, 2);
-    let progress = progress(courses.len() * methods.len() * settings.len(), seeds)?;
+    let progress = progress(courses.len() * methods.len() * settings.len(), seeds);
     let header =
         std::iter::once("VIOLATIONS @ HOURS".to_owned()).chain(settings.iter().map(|(name, _)| (*name).into()));
     let mut table = columns(&header.collect::<Vec<_>>());

@@ -25,7 +25,7 @@ const SOON: usize = 10;
 pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> anyhow::Result<String> {
     let courses = courses(&command.demand)?;
     let seeds = seeds(command, 5);
-    let progress = progress(courses.len() * SHOWN.len(), seeds)?;
+    let progress = progress(courses.len() * SHOWN.len(), seeds);
     let runs = Runs::hold(&courses, by_default(&SHOWN), seeds, scenario, &progress);
     let names = runs.courses.iter().map(|course| course.name.clone());
     let header = std::iter::once("CHANGES (TAKEN BACK)".to_owned()).chain(names).chain(["MEAN".to_owned()]);

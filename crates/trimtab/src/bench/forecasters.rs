@@ -23,7 +23,7 @@ const DRIVEN: [Contender; 7] = [
 pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> anyhow::Result<String> {
     let courses = courses(&command.demand)?;
     let (entrants, seeds) = (entrants(), seeds(command, 5));
-    let progress = progress(courses.len() * entrants.len(), seeds)?;
+    let progress = progress(courses.len() * entrants.len(), seeds);
     let runs = Runs::hold(&courses, entrants, seeds, scenario, &progress);
     let text = format!("{}\n\n", trimmed(&table(&runs)));
     files.write("forecasters.csv", &runs_csv(&[runs]))?;

@@ -30,7 +30,7 @@ pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> a
     let courses = courses(&command.demand)?;
     let entrants: Vec<Named> = SWEPT.into_iter().flat_map(swept).collect();
     let seeds = seeds(command, 5);
-    let progress = progress(courses.len() * entrants.len(), seeds)?;
+    let progress = progress(courses.len() * entrants.len(), seeds);
     let runs = Runs::hold(&courses, entrants, seeds, scenario, &progress);
     let points: Vec<Point> = (0..runs.entrants.len()).map(|number| runs.mean(None, number).point()).collect();
     let is_default = |named: &Named| {

@@ -33,7 +33,7 @@ pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> a
     let courses = courses(&command.demand)?;
     let seeds = seeds(command, 1);
     let rounds = START_UPS.len() * RAMPS.len();
-    let progress = progress(courses.len() * HORIZONS.len() * rounds, seeds)?;
+    let progress = progress(courses.len() * HORIZONS.len() * rounds, seeds);
     let header = ["START-UP", "RAMP"].map(str::to_owned).into_iter();
     let header = header.chain(HORIZONS.map(|horizon| format!("H={horizon}"))).chain(["DORMANT BEYOND".to_owned()]);
     let mut table = columns(&header.collect::<Vec<_>>());

@@ -5,8 +5,8 @@
 
 use crate::cli::{Bench, View};
 use crate::commands::Printed;
+use crate::progress::Progress;
 use files::Files;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 pub use live::Run as LiveRun;
 use setting::Course;
 pub use setting::forecasts;
@@ -81,10 +81,10 @@ struct Runs {
 
 impl Runs {
     /// Runs all of it; the bar moves on by one with each run.
-    fn hold(courses: &[Course], entrants: Vec<Named>, seeds: u64, scenario: &Scenario, progress: &ProgressBar) -> Self {
+    fn hold(courses: &[Course], entrants: Vec<Named>, seeds: u64, scenario: &Scenario, progress: &Progress) -> Self {
         let workloads: Vec<Workload> = courses.iter().map(|course| course.workload.clone()).collect();
         let plain: Vec<Entrant> = entrants.iter().map(|named| named.entrant).collect();
-        let outcomes = contest::contend(&workloads, &plain, 1..=seeds, scenario, &|| progress.inc(1));
+        let outcomes = contest::contend(&workloads, &plain, 1..=seeds, scenario, &|| progress.step());
         Self { courses: courses.to_vec(), entrants, scenario: scenario.clone(), outcomes }
     }
 
@@ -147,13 +147,10 @@ impl Mean {
     }
 }
 
-/// A bar on a terminal; elsewhere nothing is drawn. It goes when it is dropped.
-fn progress(runs: usize, seeds: u64) -> anyhow::Result<ProgressBar> {
-    let progress = ProgressBar::with_draw_target(Some(runs as u64 * seeds), ProgressDrawTarget::stderr());
-    let progress = progress.with_finish(ProgressFinish::AndClear);
-    progress.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {eta} left")?);
-    progress.enable_steady_tick(std::time::Duration::from_secs(1));
-    Ok(progress)
+/// The way through so many runs.
+fn progress(runs: usize, seeds: u64) -> Progress {
+    let runs = runs as u64 * seeds;
+    Progress::of(runs, format!("{runs} runs"))
 }
 
 /// A span as tables show it.

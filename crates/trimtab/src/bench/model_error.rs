@@ -30,7 +30,7 @@ pub(super) fn view(command: &Bench, scenario: &Scenario, files: &mut Files) -> a
     let courses = courses(&command.demand)?;
     let differences = differences(scenario);
     let seeds = seeds(command, 1);
-    let progress = progress(courses.len() * SHOWN.len() * differences.len(), seeds)?;
+    let progress = progress(courses.len() * SHOWN.len() * differences.len(), seeds);
     let names = SHOWN.map(|contender| contender.name().to_owned());
     let header = std::iter::once("VIOLATIONS @ HOURS".to_owned()).chain(names);
     let mut table = columns(&header.collect::<Vec<_>>());

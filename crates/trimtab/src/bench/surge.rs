@@ -278,16 +278,16 @@ pub(super) fn view(command: &Bench, surge: &Surge, base: &Scenario, files: &mut 
     let faced: Vec<(Seconds, Who)> = boots.iter().flat_map(of_boot).collect();
     let jobs: Vec<(Seconds, Who, u64)> =
         faced.iter().flat_map(|(boot, who)| (1..=seeds).map(|seed| (*boot, *who, seed))).collect();
-    let progress = super::progress(jobs.len() + boots.len() * Who::UNTOLD.len(), 1)?;
+    let progress = super::progress(jobs.len() + boots.len() * Who::UNTOLD.len(), 1);
     let courses = spread(&jobs, |(boot, who, seed)| {
         let course = face(*who, &scenario(base, surge, *boot, base.bounds.min(), *seed), ENDS);
-        progress.inc(1);
+        progress.step();
         course
     });
     let sought: Vec<(Seconds, Who)> = boots.iter().flat_map(|boot| Who::UNTOLD.map(|who| (*boot, who))).collect();
     let floors = spread(&sought, |(boot, who)| {
         let floor = least_floor(*who, base, surge, *boot, seeds);
-        progress.inc(1);
+        progress.step();
         floor
     });
     let of_seeds: Vec<&[Course]> = courses.chunks((jobs.len() / faced.len().max(1)).max(1)).collect();

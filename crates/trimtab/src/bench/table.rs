@@ -24,7 +24,7 @@ pub(super) fn view(command: &Bench, scenarios: &[Scenario], files: &mut Files) -
     let seeds = seeds(command, 5);
     let entrants =
         if command.policies.is_empty() { by_default(&Contender::EVERYBODY) } else { chosen(&command.policies) };
-    let progress = progress(courses.len() * entrants.len() * scenarios.len(), seeds)?;
+    let progress = progress(courses.len() * entrants.len() * scenarios.len(), seeds);
     let (mut text, mut all) = (String::new(), Vec::new());
     for scenario in scenarios {
         let runs = Runs::hold(&courses, entrants.clone(), seeds, scenario, &progress);

@@ -42,7 +42,7 @@ pub(super) fn view(
     let peak = command.demand.peak.unwrap_or(PEAK);
     let (courses, said) = courses(directory, peak)?;
     let seeds = seeds(command, 1);
-    let progress = progress(courses.len() * SHOWN.len(), seeds)?;
+    let progress = progress(courses.len() * SHOWN.len(), seeds);
     let runs = Runs::hold(&courses, by_default(&SHOWN), seeds, scenario, &progress);
     let names = SHOWN.map(|contender| contender.name().to_owned());
     let header = std::iter::once("VIOLATIONS @ HOURS".to_owned()).chain(names).chain(["TRIMTAB LOSES TO".to_owned()]);

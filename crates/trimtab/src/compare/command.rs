@@ -7,6 +7,7 @@ use crate::cli;
 use crate::commands::{self, Printed};
 use crate::config::{self, Document, Target, Workload};
 use crate::import;
+use crate::progress::Progress;
 use crate::prometheus::{self, Source};
 use crate::remote::{Agents, Answer};
 use crate::serve::{Recorded, listing};
@@ -15,6 +16,7 @@ use anyhow::{Context, anyhow, bail};
 use futures::future::{self, BoxFuture};
 use futures::{StreamExt, stream};
 use serde_json::json;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +30,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const WORKLOADS_AT_ONCE: usize = 8;
 /// Whoever waits longer for a table wants a shorter one.
 const LONGEST: Duration = Duration::from_mins(10);
+
+/// Steps of a bar that reading a workload's journal is, and playing it again.
+const READING: u64 = 600;
+const PLAYING: u64 = 400;
 
 /// `trimtab compare`. Exit code 4 where nothing is recorded of it.
 #[must_use]
@@ -53,6 +59,7 @@ pub fn compare(command: &cli::Compare) -> BoxFuture<'_, anyhow::Result<Printed>>
 pub fn backtest(command: &cli::Backtest) -> BoxFuture<'_, anyhow::Result<Printed>> {
     Box::pin(async move {
         let sources = Sources::patient(&command.prometheus, Some(PATIENCE))?;
+        let waiting = Progress::waiting("asking for the autoscaler and its past");
         let workload = policy(command).await?;
         let name = workload.queries.prometheus.as_deref();
         let source = sources.get(name).ok_or_else(|| {
@@ -63,7 +70,10 @@ pub fn backtest(command: &cli::Backtest) -> BoxFuture<'_, anyhow::Result<Printed
             )
         })?;
         let course = remembered(source, &workload, command).await?;
-        let one = Comparison::of(course).context("Prometheus knows nothing of it in that time")?;
+        drop(waiting);
+        let playing = Progress::of(course.moments.len() as u64, "the past, played again");
+        let one =
+            Comparison::watched(course, &|| playing.step()).context("Prometheus knows nothing of it in that time")?;
         print(&[one], command.json, command.html.as_deref())
     })
 }
@@ -77,6 +87,10 @@ fn print(all: &[Comparison], json: bool, html: Option<&Path>) -> anyhow::Result<
         return Ok(Printed::done(format!("{}\n", serde_json::to_string_pretty(&document)?)));
     }
     Ok(Printed::done(page::text(all)))
+}
+
+fn counted(workloads: usize) -> String {
+    if workloads == 1 { "1 workload".to_owned() } else { format!("{workloads} workloads") }
 }
 
 fn now() -> Timestamp {
@@ -104,6 +118,12 @@ impl Past<'_> {
         Timestamp(self.until.0.saturating_sub(milliseconds(self.since)))
     }
 
+    /// How much of the reading lies behind at that moment.
+    fn share(&self, at: Timestamp) -> u64 {
+        let since_begin = |at: Timestamp| u64::try_from(at.0 - self.from().0).unwrap_or_default();
+        (READING * since_begin(at) / since_begin(self.until).max(1)).min(READING)
+    }
+
     fn asks_for(&self, workload: &str) -> bool {
         self.target.is_none_or(|target| target.to_string() == workload)
     }
@@ -111,13 +131,29 @@ impl Past<'_> {
     fn of_journal(&self, path: &Path) -> anyhow::Result<Compared> {
         let known = Reader::open(path).with_context(|| path.display().to_string())?.workloads()?;
         let step = super::stretch::step(self.since);
+        let wanted: Vec<&String> = known.iter().filter(|name| self.asks_for(name)).collect();
+        let progress = Progress::of(READING + PLAYING, counted(wanted.len()));
+        progress.all((READING + PLAYING) * wanted.len() as u64);
         let mut all = Vec::new();
-        for workload in known.iter().filter(|name| self.asks_for(name)) {
-            let span = (self.from(), self.until, step);
-            let stretch = super::stretch::read(path, workload, span, Piece::WHOLE).map_err(anyhow::Error::msg)?;
+        for (place, workload) in (0..).zip(wanted) {
+            let begins = (READING + PLAYING) * place;
             let mut gathered = Gathered::of(workload, step);
-            gathered.take(stretch);
-            all.extend(gathered.course().and_then(Comparison::of));
+            let mut next = Some(self.from());
+            while let Some(from) = next {
+                let span = (from, self.until, step);
+                let stretch =
+                    super::stretch::read(path, workload, span, Piece::OF_A_FILE).map_err(anyhow::Error::msg)?;
+                next = stretch.next;
+                gathered.take(stretch);
+                progress.to(begins + self.share(next.unwrap_or(self.until)));
+            }
+            let Some(course) = gathered.course() else { continue };
+            let (moments, played) = (course.moments.len() as u64, Cell::new(0));
+            let watch = || {
+                played.set(played.get() + 1);
+                progress.to(begins + READING + PLAYING * played.get() / moments);
+            };
+            all.extend(Comparison::watched(course, &watch));
         }
         Ok((all, known))
     }
@@ -127,6 +163,7 @@ impl Past<'_> {
     async fn of_agents(&self, agents: &Agents) -> anyhow::Result<Compared> {
         let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut silent = BTreeMap::new();
+        let waiting = Progress::waiting("waiting for the agents");
         for (agent, said) in agents.get_from_all("/api/v1/recorded").await {
             match answer::<Recorded>(said) {
                 Ok(recorded) => {
@@ -152,7 +189,14 @@ impl Past<'_> {
             .map(|(workload, by)| (workload.clone(), by.clone()))
             .collect();
         let count = wanted.len();
-        let asking = stream::iter(wanted).map(|(workload, by)| self.gather(agents, workload, by, &silent));
+        drop(waiting);
+        let progress = Progress::of(count as u64, counted(count));
+        let ask = async |(workload, by)| {
+            let gathered = self.gather(agents, workload, by, &silent).await;
+            progress.step();
+            gathered
+        };
+        let asking = stream::iter(wanted).map(ask);
         let gathering = asking.buffered(WORKLOADS_AT_ONCE).filter_map(async |one| one).collect();
         let all = tokio::time::timeout(LONGEST, gathering).await.map_err(|_| {
             anyhow!("asking for {count} workloads took longer than 10 min: name one, or ask for less with --since")

@@ -66,9 +66,14 @@ impl Comparison {
     /// Plays and judges a course; `None` where it has no moments.
     #[must_use]
     pub fn of(course: Course) -> Option<Self> {
+        Self::watched(course, &|| {})
+    }
+
+    /// The same; `played` is called for each of its moments.
+    pub(super) fn watched(course: Course, played: &dyn Fn()) -> Option<Self> {
         let (from, until) = (course.moments.first()?.at.0, course.moments.last()?.at.0);
         let fitted = judge::fit(&course);
-        let played = play::play(&course, fitted.as_ref().ok().map(|(model, _)| model));
+        let played = play::play(&course, fitted.as_ref().ok().map(|(model, _)| model), played);
         let judgement = judge::judge(&course, &played, &fitted);
         let episodes = episode::episodes(&course, &played);
         let plot = Plot::of(&course, &played);

@@ -35,12 +35,13 @@ impl Crew {
     }
 }
 
-/// Plays it from the size that there was. Of the latency that it would have had, the model tells.
-pub(super) fn play(course: &Course, model: Option<&Model>) -> Vec<Played> {
+/// Plays it from the size that there was. Of the latency that it would have had, the model tells. `played` is called for each moment.
+pub(super) fn play(course: &Course, model: Option<&Model>, played: &dyn Fn()) -> Vec<Played> {
     let Some(first) = course.moments.first() else { return Vec::new() };
     let mut crew = Crew(vec![first.at; first.wanted.0.max(1) as usize]);
     let mut state = State::default();
     let one = |moment: &Moment| {
+        played();
         let snapshot = snapshot(course, moment, &crew, model);
         let decision = decide(&course.policy, &mut state, &snapshot);
         if decision.to.0 != crew.size() {

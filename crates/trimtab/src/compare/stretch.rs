@@ -34,8 +34,8 @@ pub(crate) struct Piece {
 impl Piece {
     /// What an agent spends on one question.
     pub(crate) const OF_AN_AGENT: Self = Self { moments: 20_000, took: Duration::from_secs(1) };
-    /// What a command spends on a file of its own.
-    pub(crate) const WHOLE: Self = Self { moments: usize::MAX, took: Duration::MAX };
+    /// What a command reads of a file of its own before it says how far it has come.
+    pub(crate) const OF_A_FILE: Self = Self { moments: 5_000, took: Duration::from_secs(1) };
 }
 
 /// The step of a course over so long.
@@ -252,6 +252,8 @@ mod tests {
         );
     }
 
+    const WHOLE: Piece = Piece { moments: usize::MAX, took: Duration::MAX };
+
     /// A journal that was kept: two workloads, 159 rounds of five seconds, one of them lost, and a second process.
     fn journal() -> (tempfile::TempDir, std::path::PathBuf) {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../journal/tests/golden/v2.db");
@@ -266,7 +268,7 @@ mod tests {
         let (_directory, journal) = journal();
         let all = (Timestamp(0), Timestamp(i64::MAX));
         let read = |from, step, piece| read(&journal, "shop/Deployment/web-0", (from, all.1, step), piece).unwrap();
-        let whole = read(all.0, FINEST, Piece::WHOLE);
+        let whole = read(all.0, FINEST, WHOLE);
         assert!(whole.moments.len() > 100 && whole.next.is_none() && whole.policy.is_some(), "{whole:?}");
         let (mut moments, mut next, mut pieces) = (Vec::new(), Some(all.0), 0);
         while let Some(from) = next {
@@ -280,7 +282,7 @@ mod tests {
         // However little time there is, it gets on.
         let hurried = read(all.0, FINEST, Piece { moments: 7, took: Duration::ZERO });
         assert!(hurried.moments.len() == 1 && hurried.next.is_some(), "{hurried:?}");
-        let coarse = read(all.0, Seconds::whole(60), Piece::WHOLE).moments;
+        let coarse = read(all.0, Seconds::whole(60), WHOLE).moments;
         assert!(coarse.len() * 10 < whole.moments.len(), "{}", coarse.len());
         assert!(coarse.windows(2).all(|pair| pair[0].at < pair[1].at));
     }

@@ -24,6 +24,7 @@ use crate::inbox::{Event, Inbox};
 use crate::metrics::Counters;
 use crate::owner::Identity;
 use crate::policies::Policies;
+use crate::progress::Progress;
 use crate::record::Recorder;
 use crate::run::{Loop, Parts};
 use crate::serve::{Shown, Stage};
@@ -32,7 +33,6 @@ use anyhow::Context;
 use day::{BEGINS, DAY, REAL_DAY};
 use fleet::Fleet;
 use futures::future::BoxFuture;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plant::TICK;
 use real::Real;
 use scene::Scene;
@@ -174,9 +174,9 @@ async fn simulated(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Ende
     let played = Played::Simulated { fleet: demo.fleet.clone(), speed: Arc::clone(&speed) };
     // Whoever still looks at the page when it is dropped keeps nothing from ending.
     let _server = serve(settings, Board::new(played, shown, settings.listen)).await?;
-    let progress = progress(demo.until.since(BEGINS), settings.json)?;
-    let ended = drive(&mut demo, &speed, &progress).await;
-    progress.finish_and_clear();
+    let progress = settings.json.then(|| progress(demo.until.since(BEGINS)));
+    let ended = drive(&mut demo, &speed, progress.as_ref()).await;
+    drop(progress);
     let as_file = settings.html.is_some();
     let closing = tokio::task::spawn_blocking(move || demo.end(as_file)).await.context("the demo's end failed")?;
     Ok((ended, closing))
@@ -219,13 +219,13 @@ async fn real(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Ended, Cl
     let running = Running::begin(settings.seed, lasts, journal).await?;
     let played = Played::Real(Arc::clone(&running.real));
     let _server = serve(settings, Board::new(played.clone(), running.shown.clone(), settings.listen)).await?;
-    let progress = progress(lasts, settings.json)?;
+    let progress = settings.json.then(|| progress(lasts));
     let ended = tokio::select! {
         _ = tokio::signal::ctrl_c() => Ended::Interrupted,
         () = running.real.over() => Ended::DayOver,
-        () = tell_on(&played, &progress) => Ended::DayOver,
+        () = tell_on(&played, progress.as_ref()) => Ended::DayOver,
     };
-    progress.finish_and_clear();
+    drop(progress);
     if ended == Ended::DayOver {
         // What was sent last is answered first.
         tokio::time::sleep(LAST).await;
@@ -234,13 +234,16 @@ async fn real(settings: &cli::Demo, journal: &Path) -> anyhow::Result<(Ended, Cl
 }
 
 /// Tells what happens, for as long as somebody listens.
-async fn tell_on(played: &Played, progress: &ProgressBar) {
+async fn tell_on(played: &Played, progress: Option<&Progress>) {
     let mut told = 0;
     loop {
         tokio::time::sleep(SHOWN).await;
         told = played.read(|scene| {
-            progress.set_position(ticks(scene.at.since(scene.begins)));
-            tell(scene, progress, told)
+            if let Some(progress) = progress {
+                progress.to(ticks(scene.at.since(scene.begins)));
+                return told;
+            }
+            tell(scene, told)
         });
     }
 }
@@ -270,7 +273,7 @@ enum Ended {
 }
 
 /// Steps the demo at `speed` seconds of its day a second; infinite: as fast as it goes.
-async fn drive(demo: &mut Demo, speed: &AtomicU64, progress: &ProgressBar) -> Ended {
+async fn drive(demo: &mut Demo, speed: &AtomicU64, progress: Option<&Progress>) -> Ended {
     let mut told = 0;
     let mut next = Instant::now();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
@@ -294,8 +297,10 @@ async fn drive(demo: &mut Demo, speed: &AtomicU64, progress: &ProgressBar) -> En
             continue;
         }
         let more = demo.step();
-        progress.inc(1);
-        told = tell(&demo.fleet.stage().scene(), progress, told);
+        match progress {
+            Some(progress) => progress.step(),
+            None => told = tell(&demo.fleet.stage().scene(), told),
+        }
         if !more {
             return Ended::DayOver;
         }
@@ -312,20 +317,12 @@ fn ticks(span: Seconds) -> u64 {
 }
 
 /// The bar of a demo that prints nothing but JSON: what happens is printed otherwise, and moves by itself.
-fn progress(lasts: Seconds, json: bool) -> anyhow::Result<ProgressBar> {
-    if !json {
-        return Ok(ProgressBar::hidden());
-    }
-    let progress = ProgressBar::with_draw_target(Some(ticks(lasts)), ProgressDrawTarget::stderr());
-    progress.set_style(ProgressStyle::with_template("{bar:40} {percent} % of the day, {eta} left")?);
-    Ok(progress)
+fn progress(lasts: Seconds) -> Progress {
+    Progress::of(ticks(lasts), "the day")
 }
 
-/// Prints what has happened since, on standard error, where no bar moves there; how much was told.
-fn tell(scene: &Scene<'_>, progress: &ProgressBar, told: usize) -> usize {
-    if progress.length().is_some() {
-        return told;
-    }
+/// Prints what has happened since, on standard error; how much was told.
+fn tell(scene: &Scene<'_>, told: usize) -> usize {
     let mut error = anstream::stderr();
     for event in scene.happened.iter().skip(told) {
         // Whoever reads us may stop reading.
@@ -385,15 +382,15 @@ mod tests {
         let kept = tempfile::tempdir().unwrap();
         let (mut demo, _shown) = Demo::new(1, DAY, &kept.path().join("journal.db")).unwrap();
         let speed = AtomicU64::new(50.0_f64.to_bits());
-        let progress = ProgressBar::hidden();
+        let progress = Progress::hidden();
         // Ten ticks a second.
-        let driving = drive(&mut demo, &speed, &progress);
+        let driving = drive(&mut demo, &speed, Some(&progress));
         let standing_still = async {
             tokio::time::sleep(Duration::from_secs(3)).await;
-            let before = progress.position();
+            let before = progress.done();
             tokio::time::advance(Duration::from_hours(1)).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
-            (before, progress.position())
+            (before, progress.done())
         };
         let (before, after) = tokio::select! {
             ended = driving => panic!("{ended:?}"),

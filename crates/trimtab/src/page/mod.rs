@@ -14,6 +14,7 @@ pub(crate) use html::chart;
 
 use crate::config::Target;
 use crate::explain;
+use crate::progress::Progress;
 use crate::report::{Report, Sights, Workload};
 use crate::serve::{Past, Shown, past};
 use axum::extract::{Path, Query, Request, State};
@@ -242,7 +243,10 @@ async fn explanation(State(shown): State<Shown>, name: Name, Query(when): Query<
 async fn answer(State(shown): State<Shown>, name: Name, Query(asked): Query<what_if::Asked>) -> Response {
     let Ok(target) = target(name) else { return (StatusCode::BAD_REQUEST, "no such workload\n").into_response() };
     let span = asked.span(shown.report.borrow().at);
-    let played = look(&shown, move |journal| Ok(what_if::answer(journal, &target.to_string(), asked, span))).await;
+    let played = look(&shown, move |journal| {
+        Ok(what_if::answer(journal, &target.to_string(), asked, span, &Progress::hidden()))
+    })
+    .await;
     json(played.and_then(|answer| {
         answer.map_err(|refusal| match refusal {
             what_if::Refusal::Unknown(why) => (StatusCode::NOT_FOUND, why),

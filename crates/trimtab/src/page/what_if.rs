@@ -9,6 +9,7 @@
 //! is played, and the answer says what was left out.
 
 use crate::explain::number;
+use crate::progress::Progress;
 use crate::serve::listing;
 use crate::words::chain;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use trimtab_core::policy::{Bounds, Objective};
 use trimtab_core::unit::{Replicas, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_journal::Reader;
 use trimtab_sim::law::{Law, Startup};
-use trimtab_sim::run::{self, Scenario, Score};
+use trimtab_sim::run::{self, Look, Scenario, Score};
 use trimtab_sim::workload::Workload;
 
 /// Half-minutes that are played at most.
@@ -193,7 +194,7 @@ struct Recorded {
     left_out: Option<String>,
 }
 
-/// Plays the recorded demand of a span again: its newest part, as far as that is bounded.
+/// Plays the recorded demand of a span again: its newest part, as far as that is bounded. `progress` is told of each half-minute that was played.
 ///
 /// # Errors
 /// Where it cannot be: why.
@@ -202,8 +203,10 @@ pub(crate) fn answer(
     workload: &str,
     asked: Asked,
     span: RangeInclusive<Timestamp>,
+    progress: &Progress,
 ) -> Result<Answer, Refusal> {
     let recorded = recorded(journal, workload, span)?;
+    progress.all(2 * recorded.demand.rates.len() as u64);
     let bounds = recorded.policy.replicas;
     let min = asked.min.unwrap_or(bounds.min().0);
     let max = asked.max.unwrap_or(bounds.max().0);
@@ -225,8 +228,8 @@ pub(crate) fn answer(
         left_out: recorded.left_out.clone(),
         recorded: of(bounds, target, recorded.startup),
         asked: of(then, latency, startup),
-        as_is: play(&recorded, bounds, target, recorded.startup),
-        then: play(&recorded, then, latency, startup),
+        as_is: play(&recorded, bounds, target, recorded.startup, progress),
+        then: play(&recorded, then, latency, startup, progress),
     })
 }
 
@@ -318,7 +321,7 @@ fn by_half_minute(rates: &[(Timestamp, RequestsPerSecond)]) -> Vec<RequestsPerSe
     means
 }
 
-fn play(recorded: &Recorded, bounds: Bounds, latency: Seconds, startup: Seconds) -> Outcome {
+fn play(recorded: &Recorded, bounds: Bounds, latency: Seconds, startup: Seconds, progress: &Progress) -> Outcome {
     let law = Law {
         capacity: recorded.capacity,
         startup: Startup::Fixed(startup),
@@ -337,7 +340,13 @@ fn play(recorded: &Recorded, bounds: Bounds, latency: Seconds, startup: Seconds)
         events: Vec::new(),
         ..recorded.policy.clone()
     };
-    let mut controller = run::trimtab(policy, &recorded.demand, |_, _, _| {});
+    let mut decide = run::trimtab(policy, &recorded.demand, |_, _, _| {});
+    let mut controller = |look: &Look| {
+        if look.interval.is_some() {
+            progress.step();
+        }
+        decide(look)
+    };
     Outcome::of(&run::run(&recorded.demand, &scenario, &mut controller))
 }
 
@@ -401,7 +410,7 @@ mod tests {
         let name = "shop/deployment/checkout";
         let (path, last) = journal(kept.path(), 10_000, 1);
         let asked = Asked { max: Some(60), ..Asked::default() };
-        let said = answer(&path, name, asked, asked.span(last)).unwrap();
+        let said = answer(&path, name, asked, asked.span(last), &Progress::hidden()).unwrap();
         for outcome in [said.as_is, said.then] {
             assert!(outcome.requests as f64 <= 1.02 * MOST_REQUESTS && outcome.requests > 1_000_000, "{outcome:?}");
             assert_eq!(outcome.windows, 16, "5 million requests at 10,000 a second");
@@ -421,17 +430,18 @@ mod tests {
         let name = "shop/deployment/checkout";
         let (path, last) = journal(kept.path(), 3, 8);
         let asked = Asked { from: Some(0), ..Asked::default() };
-        let said = answer(&path, name, asked, asked.span(last)).unwrap();
-        assert_eq!(said.as_is.windows, 720);
+        let progress = Progress::hidden();
+        let said = answer(&path, name, asked, asked.span(last), &progress).unwrap();
+        assert_eq!((said.as_is.windows, progress.done()), (720, 2 * 720));
         assert_eq!(said.left_out.as_deref(), Some("Only the last 6 h of what was asked for: no more is played again"));
         // Six hours, asked for or not, are all that was asked for.
         let asked = Asked::default();
-        assert_eq!(answer(&path, name, asked, asked.span(last)).unwrap().left_out, None);
+        assert_eq!(answer(&path, name, asked, asked.span(last), &Progress::hidden()).unwrap().left_out, None);
         // What ends long ago reads nothing of what came later.
         let asked = Asked { until: Some(last.0 - 7 * 3_600_000), ..asked };
-        let said = answer(&path, name, asked, asked.span(last)).unwrap();
+        let said = answer(&path, name, asked, asked.span(last), &Progress::hidden()).unwrap();
         assert!((1.0..1.02).contains(&said.hours), "{}", said.hours);
-        let nobody = answer(&path, "shop/deployment/nobody", asked, asked.span(last)).unwrap_err();
+        let nobody = answer(&path, "shop/deployment/nobody", asked, asked.span(last), &Progress::hidden()).unwrap_err();
         assert_eq!(
             nobody,
             Refusal::Unknown(
