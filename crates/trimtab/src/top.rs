@@ -263,12 +263,13 @@ fn heading(view: &View, rows: Option<&Rows>) -> Line<'static> {
     let (Some(report), Some(rows)) = (&view.report, rows) else { return Line::raw("trimtab top") };
     let silent = view.heard.map_or(Duration::ZERO, |heard| heard.elapsed());
     let (state, style) = match &view.problem {
-        Some(problem) => (problem.clone(), view.colour(Color::Magenta)),
-        None if silent > STALE => (format!("stale for {} s", silent.as_secs()), view.colour(Color::Magenta)),
+        Some(problem) => (format!("▲ {problem}"), view.colour(Color::Magenta)),
+        None if silent > STALE => (format!("▲ stale for {} s", silent.as_secs()), view.colour(Color::Magenta)),
         None => (format!("as of {}", explain::clock(report.at)), Style::new()),
     };
+    // How old all this is comes first: what is cut off on a narrow screen is less.
     let text = format!(
-        "trimtab  {}, {} changing, {} blind · missed {} of {} windows, {:.1} replica-hours in 1 h · agent {} {} · {state}",
+        "trimtab  {state} · {}, {} changing, {} blind · missed {} of {} windows, {:.1} replica-hours in 1 h · agent {} {}",
         plural(rows.all, "workload"),
         rows.changing,
         rows.blind,
@@ -421,6 +422,51 @@ mod tests {
         assert!(shown.contains("Because  search does not exist") && shown.contains("demand, requests/s"), "{shown}");
         assert!(!press(&mut view, "\x1b"));
         assert!(press(&mut view, "q"));
+    }
+
+    /// All states that a row can have, one workload in full, and an agent that does not answer; what is drawn.
+    fn every_colour(colours: bool) -> Vec<ratatui::buffer::Buffer> {
+        let mut view = View { colours, ..View::default() };
+        view.hear(Ok(report(&["checkout"])));
+        let row = view.rows().unwrap().rows.remove(0);
+        let states = [State::Undecided, State::Blind, State::ScaleOut, State::ScaleDown, State::Held, State::Hold];
+        let rows = states.map(|state| Row { state, ..row.clone() });
+        let drawn = |draw: &dyn Fn(&mut Frame<'_>)| {
+            let mut terminal = Terminal::new(TestBackend::new(150, 30)).unwrap();
+            terminal.draw(|frame| draw(frame)).unwrap();
+            terminal.backend().buffer().clone()
+        };
+        let list = drawn(&|frame| list(frame, frame.area(), &view, &rows));
+        press(&mut view, "\n");
+        view.hear(Err("the agent did not answer within 30 s".into()));
+        vec![list, drawn(&|frame| draw(frame, &view))]
+    }
+
+    #[test]
+    fn without_colours_signs_and_words_say_what_they_said() {
+        let coloured = |buffer: &ratatui::buffer::Buffer| {
+            let reset = Color::Reset;
+            buffer
+                .content()
+                .iter()
+                .filter(|cell| (cell.fg, cell.bg, cell.underline_color) != (reset, reset, reset))
+                .count()
+        };
+        let text = |buffer: &ratatui::buffer::Buffer| {
+            buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect::<String>()
+        };
+        let (with, without) = (every_colour(true), every_colour(false));
+        assert!(with.iter().all(|screen| coloured(screen) > 0), "colours are used where they may be");
+        assert_eq!(without.iter().map(coloured).sum::<usize>(), 0);
+        for (with, without) in with.iter().zip(&without) {
+            assert_eq!(text(with), text(without), "what is written is the same");
+        }
+        for word in ["? undecided", "◌ blind", "▲ scale out", "▼ scale down", "▪ held", "· hold"] {
+            assert!(text(&without[0]).contains(word), "{word}");
+        }
+        let head = text(&without[1]);
+        assert!(head.contains("▲ the agent did not answer within 30 s"), "{head}");
+        assert!(without[1].content()[0].modifier.contains(Modifier::BOLD));
     }
 
     #[test]
