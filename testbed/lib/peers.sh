@@ -55,7 +55,7 @@ start_kwok() {
   local i taint=''
   # beside real nodes, only what tolerates it may land on simulated ones
   [ "$NODES" = 0 ] || taint='taints: [{key: kwok.x-k8s.io/node, value: fake, effect: NoSchedule}]'
-  launch kwok "$(binary kwok)" --config "$(component_dir kwok)/manifests.yaml" --kubeconfig "$STATE/kubeconfig" \
+  launch kwok "$(binary kwok)" --config "$(component_dir kwok)/manifests.yaml" --config "$HERE/conf/kwok.yaml" --kubeconfig "$STATE/kubeconfig" \
     --manage-nodes-with-annotation-selector kwok.x-k8s.io/node=fake --node-ip 127.0.0.1 --node-port "${PORT[kwok]}" --server-address "127.0.0.1:${PORT[kwok]}" \
     --tls-cert-file "$STATE/pki/peers.crt" --tls-private-key-file "$STATE/pki/peers.key" --cidr 10.0.0.0/16 --node-lease-duration-seconds 40
   for ((i = 1; i <= KWOK_NODES; i++)); do
