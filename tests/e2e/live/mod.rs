@@ -11,11 +11,13 @@ use crate::cluster::{Audited, Cluster, until};
 use crate::world::{Agent, Process, World, write_targets};
 use course::Course;
 use disturb::Disturbance;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use meters::Meters;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -100,6 +102,7 @@ async fn long() {
     let (traces, contestants, out) = (told("TRACES"), told("CONTESTANTS"), PathBuf::from(told("OUT")));
     let repeat: u32 = told("REPEAT").parse().expect("a number");
     let disturbance = Disturbance::named(&told("DISTURBANCE"));
+    let mut failed = Vec::new();
     for trace in traces.split(',') {
         let names = || Course::ALL.map(|course| course.name).join(", ");
         let course = Course::ALL.into_iter().find(|course| course.name == trace);
@@ -114,9 +117,14 @@ async fn long() {
             let out = out.join(trace).join(format!("{contestant}{told_apart}")).join(repeat.to_string());
             println!("{trace}, {contestant}{told_apart}, repeat {repeat}");
             let startup = told("STARTUP");
-            play(&cluster, &Plan { course, contestant, repeat, startup, seed: repeat, disturbance, out }).await;
+            let plan = Plan { course, contestant, repeat, startup, seed: repeat, disturbance, out };
+            // A run that fails is not the others' concern: what it panicked with is told, and the match goes on.
+            if AssertUnwindSafe(play(&cluster, &plan)).catch_unwind().await.is_err() {
+                failed.push(format!("{trace}, {contestant}{told_apart}"));
+            }
         }
     }
+    assert!(failed.is_empty(), "runs that failed: {}", failed.join("; "));
 }
 
 /// Prints what was recorded.
