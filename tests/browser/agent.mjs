@@ -29,7 +29,7 @@ await browse(base, async (open) => {
     await eventually("the chart's sentence is the journal's last", async () => {
       const last = (await json(`/api/v1/series/${NAME}`)).points.at(-1);
       return prints((await page.textContent("[data-chart=demand] .says")).split("/s now")[0], last.demand);
-    }, 60);
+    }, 120);
     const facts = await page.textContent("#facts");
     await eventually("what is known changes by itself", async () => (await page.textContent("#facts")) !== facts);
   });

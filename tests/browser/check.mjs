@@ -1,5 +1,6 @@
 // node check.mjs URL: the pages of a running `trimtab demo` in a real browser. Fails with what is wrong.
 import assert from "node:assert/strict";
+import { audit } from "./axe.mjs";
 import { browse, FORMS } from "./browser.mjs";
 import { eventually, number, prints, same, step, steps } from "./say.mjs";
 
@@ -92,7 +93,7 @@ await browse(base, async (open) => {
   await step("sliders answer", async () => {
     const page = await open(`/w/${NAME}`);
     await eventually("the course is there", async () => (await page.locator(".chart canvas").count()) === 4);
-    const answered = page.waitForResponse((response) => response.url().includes("/what-if/") && response.ok(), { timeout: 60_000 });
+    const answered = page.waitForResponse((response) => response.url().includes("/what-if/") && response.ok(), { timeout: 120_000 });
     await page.focus("#max");
     await page.evaluate(() => { const max = document.querySelector("#max"); max.value = "3"; max.dispatchEvent(new Event("input", { bubbles: true })); });
     const said = await (await answered).json();
@@ -113,6 +114,26 @@ await browse(base, async (open) => {
       const narrow = await open(path, FORMS.narrow);
       const wide = await narrow.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 1, `${path} is ${wide} px too wide for a phone`);
+    }
+  });
+
+  await step("everybody can read and use the pages", async () => {
+    const { dark, narrow } = FORMS, forms = { ...FORMS, "narrow and dark": { ...narrow, colorScheme: dark.colorScheme } };
+    for (const path of ["/demo", "/", "/?q=nothing+like+it", `/w/${NAME}`, "/agents"]) {
+      for (const [form, options] of Object.entries(forms)) {
+        const page = await open(path, options);
+        if (path === "/demo" || path.startsWith("/w/")) await eventually("the charts are drawn", async () => (await page.locator(".chart canvas").count()) === 4);
+        await eventually("it is live", async () => /^live/.test(await page.textContent("#live")));
+        if (path.startsWith("/w/")) {
+          await page.locator("#changes summary").first().click();
+          await eventually("a decision opens", async () => (await page.locator("#changes pre").first().textContent()).includes("Because"));
+          await page.locator("#max").fill("12");
+          await eventually("the sliders answer", async () => page.isVisible("#what-if table"), 120);
+        }
+        for (const summary of await page.locator(".chart summary").all()) await summary.click();
+        await audit(page, `${path} ${form}`);
+        await page.close();
+      }
     }
   });
 

@@ -7,7 +7,7 @@ export const prints = (text, value) => [1 - 1e-9, 1, 1 + 1e-9].some((nudge) => t
 export const same = (text, value) => assert.ok(prints(text, value), `"${text}" is shown of ${value}`);
 export const steps = [];
 export const step = async (name, work) => { try { await work(); steps.push(name); } catch (error) { error.message = `${name}: ${error.message}`; throw error; } };
-export const eventually = async (name, is, seconds = 30) => {
+export const eventually = async (name, is, seconds = 90) => {
   const until = Date.now() + 1000 * seconds;
   let last;
   while (Date.now() < until) {

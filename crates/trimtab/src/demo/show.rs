@@ -298,7 +298,7 @@ fn body(form: Form, contestants: &[Contestant]) -> Markup {
         }
     };
     html! {
-        div.scroll {
+        div.scroll tabindex="0" role="region" aria-label="Score" {
             table.score {
                 thead { tr { th {} th.number scope="col" { (missed) } th.number scope="col" { (hours) } th.number scope="col" { "Changes" } th.number scope="col" { "Replicas +/−" } } }
                 tbody {
@@ -326,7 +326,7 @@ fn body(form: Form, contestants: &[Contestant]) -> Markup {
                 (page::chart("missed", missed))
             }
             section.side aria-label="What happens" {
-                section.box { h2 { "As it happens" } ol.decisions id="changes" {} }
+                section.box { h2 { "As it happens" } ol.decisions id="changes" tabindex="0" aria-label="As it happens" {} }
             }
         }
     }

@@ -41,7 +41,10 @@ pub(crate) fn page(shown: &Shown, kind: &str, title: &str, live: &str, content: 
                     p.live id="live" role="status" aria-live="polite" { "as of " (time(report.at)) }
                     button.plain id="theme" type="button" hidden { "Dark" }
                 }
-                main id="main" { (content) }
+                main id="main" {
+                    p.trouble id="gone" role="alert" hidden {}
+                    (content)
+                }
                 footer {
                     p { "trimtab " (report.version) " · agent " (report.agent) " · read-only · times in " span id="zone" { "UTC" } }
                 }
@@ -141,7 +144,7 @@ fn tiles(rows: &Rows, report: &Report) -> Markup {
         dl.tiles {
             div { dt { "Would change now" } dd data-value="changing" { (rows.changing) " of " (rows.all) } }
             div { dt { "Blind or undecided" } dd data-value="blind" { (rows.blind) } }
-            div { dt { "Windows missed, 1 h" } dd data-value="missed" { (format!("{share:.2} %")) small { " " (rows.missed) " of " (rows.windows) } } }
+            div { dt { "Windows missed, 1 h" } dd data-value="missed" { @if rows.windows == 0 { "nothing yet" } @else { (format!("{share:.2} %")) small { " " (rows.missed) " of " (rows.windows) } } } }
             div { dt { "Replica-hours, 1 h" } dd data-value="replica_hours" { (format!("{:.1}", rows.replica_hours)) } }
             div { dt { "This agent" } dd.name { @if report.may_write { "may write" } @else { "may not write" } } }
         }
@@ -264,7 +267,7 @@ pub(crate) fn chart(name: &str, title: &str) -> Markup {
         figure.chart data-chart=(name) {
             figcaption { h2 { (title) } p.says aria-live="off" {} }
             div.plot tabindex="0" role="img" aria-label=(title) {}
-            details { summary { "Data" } div.scroll { table.data {} } }
+            details { summary { "Data" } div.scroll tabindex="0" role="region" aria-label=(format!("{title}: data")) { table.data {} } }
         }
     }
 }
@@ -437,7 +440,7 @@ fn what_if(workload: &Workload) -> Markup {
                 (slider("startup_s", "Start-up time", (0.0, (4.0 * startup).max(120.0)), startup, " s"))
                 noscript { button { "Answer" } }
             }
-            div.scroll {
+            div.scroll tabindex="0" role="region" aria-label="The answer" {
                 table.answer hidden {
                     thead { tr { th {} th.number scope="col" { "As it is" } th.number scope="col" { "As set here" } th.number scope="col" { "Difference" } } }
                     tbody {
@@ -609,14 +612,9 @@ fn age_of(snapshot: &Snapshot, name: &str) -> Option<Seconds> {
 }
 
 /// A page that says what is wrong.
-pub(crate) fn wrong(shown: &Shown, what: &str) -> Markup {
-    page(
-        shown,
-        "wrong",
-        "Not there",
-        "",
-        &html! { h1 { "Not there" } p { (what) } p { a href="/" { "All workloads" } } },
-    )
+pub(crate) fn wrong(shown: &Shown, title: &str, why: &str) -> Markup {
+    let content = html! { h1 { (title) } p { (why) } p { a href="/" { "All workloads" } } };
+    page(shown, "wrong", title, "", &content)
 }
 
 /// A part of a page as a string.

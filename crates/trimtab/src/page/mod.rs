@@ -68,6 +68,7 @@ pub(crate) fn pages() -> Router<Shown> {
         .route("/api/v1/series/{namespace}/{kind}/{name}", get(course))
         .route("/api/v1/explain/{namespace}/{kind}/{name}", get(explanation))
         .route("/api/v1/what-if/{namespace}/{kind}/{name}", get(answer))
+        .fallback(nowhere)
 }
 
 /// The same endpoints, each answer with the headers that tell a browser what it may do with it.
@@ -148,8 +149,31 @@ async fn workload(State(shown): State<Shown>, name: Name, Query(when): Query<Whe
             let content = html::workload(&shown, &workload, when.t.map(Timestamp));
             whole(&shown, "workload", &workload.workload, &live, &content).into_response()
         }
-        Err((status, why)) => (status, Html(html::text(&html::wrong(&shown, &why)))).into_response(),
+        Err((status, why)) => {
+            let title = match status {
+                StatusCode::NOT_FOUND if when.t.is_some() => "No such moment",
+                StatusCode::INTERNAL_SERVER_ERROR => "Could not be read",
+                _ => "No such workload",
+            };
+            wrong(&shown, status, title, &why)
+        }
     }
+}
+
+fn wrong(shown: &Shown, status: StatusCode, title: &str, why: &str) -> Response {
+    (status, Html(html::text(&html::wrong(shown, title, why)))).into_response()
+}
+
+/// Where nothing is.
+async fn nowhere(State(shown): State<Shown>, request: Request) -> Response {
+    let path = request.uri().path();
+    let of_programs = ["/api/", "/events/", "/assets/"].iter().any(|of| path.starts_with(of));
+    let why = format!("there is nothing at {path}");
+    if of_programs {
+        return (StatusCode::NOT_FOUND, format!("{why}\n")).into_response();
+    }
+    let workload = path.strip_prefix("/w/").map_or("", |_| ": a workload is at /w/namespace/kind/name");
+    wrong(&shown, StatusCode::NOT_FOUND, "No such page", &format!("{why}{workload}"))
 }
 
 /// A workload as it is, or was.

@@ -185,7 +185,8 @@ impl Rows {
         let changing = count(&|row| row.state.is_changing());
         let blind = count(&|row| row.state.is_blind());
         let (missed, windows) = all.iter().fold((0, 0), |sum, row| (sum.0 + row.missed, sum.1 + row.windows));
-        let replica_hours = all.iter().map(|row| row.replica_hours).sum();
+        // Of none it is zero, where `sum` says -0.
+        let replica_hours = all.iter().fold(0.0, |sum, row| sum + row.replica_hours);
         let total = all.len();
         let mut found: Vec<Row> = all.into_iter().filter(|row| matches(row, &asked.q)).collect();
         sort(&mut found, &asked.sort);

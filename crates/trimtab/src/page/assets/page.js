@@ -56,15 +56,20 @@
   };
 
   // === what changes ===
-  const live = $("#live");
-  let source = null, heard = Date.now(), turn = 0;
+  const live = $("#live"), gone = $("#gone");
+  // A connection that is lost and found again within three seconds is nobody's business.
+  let source = null, heard = Date.now(), lost = 0, turn = 0;
+  const unanswered = "The agent did not answer.";
   const showLive = () => {
     if (!live || !body.dataset.live) return;
-    const silent = (Date.now() - heard) / 1000;
-    const stale = silent > 10;
+    const now = Date.now(), away = lost > 0 && now - lost > 3000, stale = away || now - heard > 10000;
     live.classList.toggle("stale", stale);
-    const text = turn === 0 && !stale ? "connecting" : stale ? `stale since ${clockFormat.format(new Date(heard))}` : `live, ${clock(turn)}`;
+    const since = clockFormat.format(new Date(heard));
+    const text = stale ? `not live since ${since}` : turn === 0 ? "connecting" : `live, ${clock(turn)}`;
     if (live.textContent !== text) live.textContent = text;
+    const why = stale ? `Not live: the agent ${away ? "does not answer" : "says nothing new"}. What stands here is as it was at ${since}; it goes on by itself as soon as the agent does.` : "";
+    if (gone.textContent !== why) gone.textContent = why;
+    gone.hidden = !stale;
   };
   const follow = (handlers) => {
     const path = body.dataset.live;
@@ -72,14 +77,26 @@
     source?.close();
     const query = page === "overview" ? address.search : "";
     source = new EventSource(path + query);
-    source.addEventListener("turn", (event) => { heard = Date.now(); turn = Number(event.data); showLive(); });
-    for (const [name, handle] of Object.entries(handlers)) source.addEventListener(name, (event) => { heard = Date.now(); handle(event.data); });
-    source.onopen = () => { heard = Date.now(); handlers.opened?.(); };
+    const hear = () => { heard = Date.now(); lost = 0; };
+    source.addEventListener("turn", (event) => { hear(); turn = Number(event.data); showLive(); });
+    for (const [name, handle] of Object.entries(handlers)) source.addEventListener(name, (event) => { hear(); handle(event.data); });
+    source.onopen = () => { hear(); handlers.opened?.(); };
     // A refusal ends it for good (HTML, server-sent events); what refused may be over in a moment.
     const mine = source;
-    source.onerror = () => { if (mine === source && mine.readyState === EventSource.CLOSED) setTimeout(() => { if (mine === source) follow(handlers); }, 5000); };
+    source.onerror = () => {
+      if (mine !== source) return;
+      lost ||= Date.now();
+      if (mine.readyState === EventSource.CLOSED) setTimeout(() => { if (mine === source) follow(handlers); }, 5000);
+    };
   };
   setInterval(showLive, 1000);
+  // What the agent says to a question, also where that is why it has no answer, or where it says nothing.
+  const ask = async (path, options) => {
+    try {
+      const answer = await fetch(path, options), text = await answer.text();
+      return { ok: answer.ok, text: answer.ok ? text : text.trim() || `The agent answered ${answer.status}.` };
+    } catch { return { ok: false, text: unanswered }; }
+  };
   addEventListener("pagehide", () => source?.close());
   // Keeps what somebody has opened or is typing into.
   const replace = (element, text) => {
@@ -318,17 +335,25 @@
       const text = document.createElement("pre"), link = document.createElement("a");
       details.append(text, link);
       link.href = `/w/${name}?t=${when}`; link.textContent = "Link to this moment";
-      const answer = await fetch(`/api/v1/explain/${name}?t=${when}`);
-      text.textContent = await answer.text();
+      const said = await ask(`/api/v1/explain/${name}?t=${when}`);
+      text.textContent = said.text;
+      // Who opens it again asks again.
+      if (!said.ok) details.addEventListener("toggle", () => { text.remove(); link.remove(); }, { once: true });
     };
     const load = async () => {
       const order = ++asked, until = at();
       const query = until ? `from=${until - 750 * seconds}&until=${until + 250 * seconds}` : turn ? `from=${turn - 1000 * seconds}&until=${turn}` : "";
       if (!course) says("demand", "Reading the journal …");
-      const answer = await fetch(`/api/v1/series/${name}?${query}`);
+      const said = await ask(`/api/v1/series/${name}?${query}`);
       if (order !== asked) return;
-      if (!answer.ok) { says("demand", (await answer.text()).trim()); return; }
-      const read = await answer.json();
+      if (!said.ok) {
+        says("demand", said.text);
+        if (course) return;
+        for (const chart of ["replicas", "latency", "hours"]) says(chart, said.text);
+        $("#changes").replaceChildren(Object.assign(document.createElement("li"), { textContent: said.text }));
+        return;
+      }
+      const read = JSON.parse(said.text);
       // Without a turn yet, the span that the server chooses.
       course = read;
       if (!until && !turn) course.until = read.points.length ? read.points[read.points.length - 1].at : read.until;
@@ -340,7 +365,7 @@
     $("#then").addEventListener("change", (event) => { remember({ then: event.target.checked ? 1 : "" }); draw(); });
     press();
     drawn.push(draw);
-    let loading = false;
+    let loading = false, again = false;
     // One question at a time: an answer that is slower than turns must not be overtaken by the next question for ever.
     const started = async () => { if (course || loading) return; loading = true; await load(); loading = false; };
     follow({
@@ -358,7 +383,9 @@
         }
         draw();
       },
-      turn: started,
+      // What was decided while nobody was heard is in the journal.
+      opened: () => { again = Boolean(course); },
+      turn: () => { if (again) { again = false; load(); } else started(); },
     });
     if (!body.dataset.live) load(); else setTimeout(started, 1500);
     // The sums over the span, and what the thinning leaves, come from the journal again now and then.
@@ -372,17 +399,16 @@
     const note = $("#what-if-says");
     const show = () => all("input", form).forEach((input) => { input.nextElementSibling.textContent = input.value + input.nextElementSibling.dataset.unit; });
     let timer = 0, asking = null;
-    const ask = async () => {
+    const play = async () => {
       // Who asks anew does not want to know what was asked before.
       asking?.abort();
       const { signal } = asking = new AbortController(), query = new URLSearchParams(new FormData(form)), span = during();
       if (known(span.from)) { query.set("from", span.from); query.set("until", span.until); }
       note.textContent = "Playing the recorded demand again …";
-      const answer = await fetch(`/api/v1/what-if/${name}?${query}`, { signal }).catch((error) => { if (!signal.aborted) throw error; });
-      const text = await answer?.text().catch(() => "");
+      const answer = await ask(`/api/v1/what-if/${name}?${query}`, { signal });
       if (signal.aborted) return;
-      if (!answer.ok) { note.textContent = text.trim(); return; }
-      const said = JSON.parse(text);
+      if (!answer.ok) { note.textContent = answer.text; return; }
+      const said = JSON.parse(answer.text);
       $("#what-if table").hidden = false;
       for (const row of all("#what-if tbody tr")) {
         const [now, then, difference] = all("td", row), of = (side) => side[row.dataset.row];
@@ -402,9 +428,9 @@
       show();
       remember(Object.fromEntries(new FormData(form)));
       clearTimeout(timer);
-      timer = setTimeout(ask, 200);
+      timer = setTimeout(play, 200);
     });
-    if (address.searchParams.has("min")) setTimeout(ask, 1000);
+    if (address.searchParams.has("min")) setTimeout(play, 1000);
   };
 
   // === the demo ===
@@ -465,9 +491,9 @@
         course = JSON.parse(kept.textContent);
         seconds = Math.min(86400, (course.at - course.begins) / 1000);
       } else {
-        const answer = await fetch("/api/v1/demo");
-        if (!answer.ok) return;
-        course = await answer.json();
+        const said = await ask("/api/v1/demo");
+        if (!said.ok) return;
+        course = JSON.parse(said.text);
       }
       list.replaceChildren();
       tell(course.happened.slice(-200));
@@ -490,7 +516,7 @@
     press();
     drawn.push(draw);
     if (kept) { load().then(press); return; }
-    all("[data-post]").forEach((button) => button.addEventListener("click", async () => { await (await fetch(button.dataset.post, { method: "POST" })).text(); }));
+    all("[data-post]").forEach((button) => button.addEventListener("click", () => ask(button.dataset.post, { method: "POST" })));
     follow({
       opened: load,
       demo: (text) => {
