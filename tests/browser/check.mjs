@@ -14,7 +14,9 @@ await browse(base, async (open) => {
     const clock = () => page.textContent("#clock");
     const before = await clock();
     await eventually("the clock moves", async () => (await clock()) !== before);
-    await eventually("four charts are drawn", async () => (await page.locator(".chart canvas").count()) === 4);
+    await eventually("five charts are drawn", async () => (await page.locator(".chart canvas").count()) === 5);
+    await eventually("what trimtab forecasts is said, and drawn", async () => /trimtab: 9 of 10 below \d+\/s in \d+ s/.test(await page.textContent("[data-chart=demand] .says")) && (await page.locator("[data-chart=demand] .u-label:text-is('9 of 10 below')").count()) === 1);
+    await eventually("who waits is said", async () => /trimtab \d+, HPA \d+, KEDA \d+/.test(await page.textContent("[data-chart=queue] .says")));
     await page.click("[data-post='/demo/strike/flash-crowd']");
     await eventually("a button begins something", async () => (await json("/api/v1/demo")).spans.length === 4);
     await eventually("and it is told", async () => /flash crowd/.test(await page.textContent("#changes")));
@@ -118,11 +120,10 @@ await browse(base, async (open) => {
   });
 
   await step("everybody can read and use the pages", async () => {
-    const { dark, narrow } = FORMS, forms = { ...FORMS, "narrow and dark": { ...narrow, colorScheme: dark.colorScheme } };
     for (const path of ["/demo", "/", "/?q=nothing+like+it", `/w/${NAME}`, "/agents"]) {
-      for (const [form, options] of Object.entries(forms)) {
+      for (const [form, options] of Object.entries(FORMS)) {
         const page = await open(path, options);
-        if (path === "/demo" || path.startsWith("/w/")) await eventually("the charts are drawn", async () => (await page.locator(".chart canvas").count()) === 4);
+        if (path === "/demo" || path.startsWith("/w/")) await eventually("the charts are drawn", async () => (await page.locator(".chart canvas").count()) === (path === "/demo" ? 5 : 4));
         await eventually("it is live", async () => /^live/.test(await page.textContent("#live")));
         if (path.startsWith("/w/")) {
           await page.locator("#changes summary").first().click();

@@ -20,7 +20,7 @@ await browse(base, async (open) => {
   const page = await open("/demo");
   await step("real requests are shown", async () => {
     await eventually("the clock moves", async () => passed(await page.textContent("#clock")) >= 3, LONG);
-    await eventually("four charts are drawn", async () => (await page.locator(".chart canvas").count()) === 4, LONG);
+    await eventually("five charts are drawn", async () => (await page.locator(".chart canvas").count()) === 5, LONG);
     const course = await json("/api/v1/demo");
     assert.equal(course.form, "real");
     assert.ok(course.moments.length > 0 && course.moments.every((moment) => moment.sides.every((side) => side.wanted >= 2)), JSON.stringify(course.moments));

@@ -8,7 +8,7 @@ await browse(base, async (open) => {
   for (const [name, path] of [["demo", "/demo"], ["overview", "/"], ["workload", "/w/shop/deployment/checkout"], ["agents", "/agents"]]) {
     for (const [form, options] of Object.entries(FORMS)) {
       const page = await open(path, options);
-      if (["demo", "workload"].includes(name)) await page.waitForFunction(() => document.querySelectorAll(".chart canvas").length === 4, null, { timeout: 60_000 });
+      if (["demo", "workload"].includes(name)) await page.waitForFunction((charts) => document.querySelectorAll(".chart canvas").length === charts, name === "demo" ? 5 : 4, { timeout: 60_000 });
       await page.waitForFunction(() => /^(live|the day)/.test(document.querySelector("#live").textContent));
       await page.screenshot({ path: `${directory}/${name}-${form}.png`, fullPage: form === "narrow" });
       if (name === "workload") {

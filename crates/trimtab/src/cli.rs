@@ -15,6 +15,7 @@ pub use demo::{Demo, Speed};
 
 mod bench;
 mod demo;
+mod examples;
 
 /// `trimtab --help`, at its end.
 const EXAMPLES: &str = "Examples:
@@ -115,35 +116,49 @@ starts anew. The decision is that of `trimtab bench`, with the same policy."#;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch workloads and their demand, decide, and (where its policy says own) scale them
+    #[command(after_help = examples::RUN)]
     Run(Box<Run>),
     /// List all workloads: what they have, what they should have, and why
+    #[command(after_help = examples::STATUS)]
     Status(Status),
     /// All workloads in the terminal, live, and one of them in full
+    #[command(after_help = examples::TOP)]
     Top(Top),
     /// Explain one workload's decision: inputs with their ages, every step, what bound the answer, what it waits for
+    #[command(after_help = examples::EXPLAIN)]
     Explain(Explain),
     /// Decide a journal again; no difference means the same bytes
+    #[command(after_help = examples::REPLAY)]
     Replay(Replay),
     /// Check policy files; prints every problem with its line and cure
+    #[command(after_help = examples::LINT)]
     Lint(Lint),
     /// Watch a day in five minutes: trimtab, HPA and KEDA on the same real requests, on this machine; needs no cluster
+    #[command(after_help = examples::DEMO)]
     Demo(Demo),
     /// Decide simulated workloads, and compare with what other autoscalers decide
+    #[command(after_help = examples::BENCH)]
     Bench(Box<Bench>),
     /// Decide for your own simulator: JSON lines in, one line out for each observation
-    #[command(long_about = DRIVE)]
+    #[command(long_about = DRIVE, after_help = examples::DRIVE)]
     Drive(Drive),
     /// Answer what the horizontal pod autoscaler of Kubernetes makes of one of its objects now, or of cases, and why
+    #[command(after_help = examples::HPA)]
     Hpa(Hpa),
     /// Print the policy that a `HorizontalPodAutoscaler` or `ScaledObject` amounts to, and what of it cannot be carried over
+    #[command(after_help = examples::IMPORT)]
     Import(Import),
     /// Compare what happened with what trimtab would have done on the same demand, from what its agents recorded
+    #[command(after_help = examples::COMPARE)]
     Compare(Compare),
     /// The same from the history that Prometheus holds, with nothing installed in the cluster
+    #[command(after_help = examples::BACKTEST)]
     Backtest(Backtest),
     /// Take the size of a workload over from its autoscaler, which is paused
+    #[command(after_help = examples::OWN)]
     Own(Own),
     /// Give a workload back to its autoscaler as it was, and lower what a floor raised; with --all everything that trimtab holds
+    #[command(after_help = examples::RELEASE)]
     Release(Release),
     /// Print the JSON Schema of policies
     Schema,
@@ -612,6 +627,27 @@ mod tests {
         assert_eq!("max=20".parse(), Ok(Supposed::Max(20)));
         for wrong in ["slo=150", "slo=0ms", "max=many", "cost=3", "max"] {
             assert!(wrong.parse::<Supposed>().is_err_and(|error| error.contains("expected")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_examples_and_they_are_commands() {
+        let command = Cli::command();
+        // Who prints one thing has nothing to show.
+        let simple = ["schema", "completions", "man", "help"];
+        for sub in command.get_subcommands().filter(|sub| !simple.contains(&sub.get_name())) {
+            let name = sub.get_name();
+            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  trimtab ")).collect();
+            assert!(examples.len() > 1, "{name}: {help}");
+            for example in examples {
+                let words = example.split('\'').enumerate().flat_map(|(place, part)| {
+                    let quoted = place % 2 == 1;
+                    if quoted { vec![part] } else { part.split_whitespace().collect() }
+                });
+                let parsed = Cli::of(["trimtab"].into_iter().chain(words));
+                assert!(parsed.is_ok() && example.starts_with(name), "trimtab {example}: {:?}", parsed.err());
+            }
         }
     }
 

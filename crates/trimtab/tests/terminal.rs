@@ -245,3 +245,47 @@ fn whoever_waits_at_a_terminal_is_told_for_what_and_a_pipe_gets_not_a_byte_of_it
         drop(screen);
     }
 }
+
+#[test]
+fn a_demo_opens_its_page_where_a_terminal_stands_on_a_desktop_and_nowhere_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let kept = tempfile::tempdir().unwrap();
+    // A desktop whose browser writes down what it is to open.
+    let opener = kept.path().join("xdg-open");
+    std::fs::write(&opener, "#!/bin/sh\necho \"$1\" > \"$OPENED\"\n").unwrap();
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", kept.path().display(), std::env::var("PATH").unwrap());
+    let demo = |name: &str, terminal: bool, more: &str| {
+        let words = format!("demo --simulated --listen 127.0.0.1:0 {more}");
+        let mut command = if terminal {
+            let mut script = Command::new("script");
+            let line = format!("{} {words}", env!("CARGO_BIN_EXE_trimtab"));
+            script.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
+            script
+        } else {
+            let mut plain = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+            plain.args(words.split_whitespace());
+            plain
+        };
+        let opened = kept.path().join(name);
+        command.env("PATH", &path).env("DISPLAY", ":9").env("OPENED", &opened).env("TERM", "xterm");
+        (command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), opened)
+    };
+    let short = "--speed max --until 20m";
+    let (mut piped, by_a_pipe) = demo("pipe", false, short);
+    let (mut refused, where_refused) = demo("refused", true, &format!("{short} --no-open"));
+    let (mut shown, opened) = demo("desktop", true, "");
+    let begun = Instant::now();
+    let address = loop {
+        if let Some(address) = std::fs::read_to_string(&opened).ok().filter(|address| address.ends_with('\n')) {
+            break address;
+        }
+        assert!(begun.elapsed() < Duration::from_mins(2), "nothing is opened");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(address.starts_with("http://127.0.0.1:") && address.ends_with("/demo\n"), "{address}");
+    shown.kill().unwrap();
+    shown.wait().unwrap();
+    assert!(piped.wait().unwrap().success() && refused.wait().unwrap().success());
+    assert!(!by_a_pipe.exists() && !where_refused.exists());
+}

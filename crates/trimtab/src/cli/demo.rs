@@ -29,9 +29,12 @@ pub struct Demo {
     /// Serve no page
     #[arg(long)]
     pub headless: bool,
-    /// Open the page in the desktop's browser
+    /// Open the page in the desktop's browser, as is done anyhow where a terminal stands on a desktop
     #[arg(long, conflicts_with = "headless")]
     pub open: bool,
+    /// Do not open the page
+    #[arg(long, conflicts_with = "open")]
+    pub no_open: bool,
     /// Print the summary as JSON, and nothing else
     #[arg(long)]
     pub json: bool,

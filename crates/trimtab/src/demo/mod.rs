@@ -37,7 +37,7 @@ use plant::TICK;
 use real::Real;
 use scene::Scene;
 use show::{Board, Played};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -259,11 +259,20 @@ async fn serve(settings: &cli::Demo, board: Board) -> anyhow::Result<Option<Abor
     let page = format!("http://{}/demo", listener.local_addr()?);
     // Whoever reads us may stop reading.
     drop(writeln!(anstream::stderr(), "page  {page}   Ctrl-C ends the demo with its summary"));
-    if settings.open {
-        // Where there is no desktop the address stands above.
-        drop(std::process::Command::new("xdg-open").arg(&page).stderr(Stdio::null()).spawn());
+    if settings.open || !settings.no_open && has_desktop() {
+        // Where nothing opens it, the address stands above.
+        let opener =
+            std::process::Command::new("xdg-open").arg(&page).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        // Somebody waits for it, so that it does not stay behind as a dead process.
+        drop(opener.map(|mut opener| std::thread::spawn(move || opener.wait())));
     }
     Ok(Some(AbortOnDropHandle::new(tokio::spawn(axum::serve(listener, show::app(board)).into_future()))))
+}
+
+/// Whether somebody sits at a terminal on a desktop.
+fn has_desktop() -> bool {
+    let named = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && (named("WAYLAND_DISPLAY") || named("DISPLAY"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,6 +344,7 @@ fn tell(scene: &Scene<'_>, told: usize) -> usize {
 mod tests {
     use super::day::Trouble;
     use super::*;
+    use crate::report::Report;
     use trimtab_core::limit::Limit;
     use trimtab_core::snapshot::Reading;
 
@@ -402,6 +412,31 @@ mod tests {
         assert!(after > before && after - before <= 7, "half a second of it, not an hour: {before} to {after}");
     }
 
+    /// Whether trimtab says that the database, of what it read above its limit, keeps it from more, or that it did not hear of the demand.
+    fn held_back(report: &Report) -> bool {
+        report.workloads.iter().filter_map(|workload| workload.last.as_ref()).any(|last| {
+            let database = last.snapshot.protected.get("postgres").and_then(Reading::fresh);
+            last.snapshot.demand.fresh().is_none()
+                || last.decision.bites.iter().any(|bite| bite.limit == Limit::Protected("postgres".into()))
+                    && last.policy.protect.iter().zip(database).any(|(protection, level)| level > protection.limit)
+        })
+    }
+
+    /// The report has the summary in it, to the digit.
+    fn repeats(report: &str, summary: &summary::Summary) {
+        for one in &summary.contestants {
+            let row = report.split("<tr data-who=\"").find(|row| row.starts_with(one.name)).unwrap();
+            for cell in one.cells(scene::Form::Real) {
+                assert!(row.contains(&format!(">{cell}</td>")), "{cell} in {row}");
+                assert!(summary.text().contains(&cell), "{cell} in {}", summary.text());
+            }
+        }
+        assert!(
+            report.contains(&summary.text().replace('>', "&gt;")),
+            "the report has the summary in it, to the digit"
+        );
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn real_requests_are_answered_and_scaled_out_for_and_a_lost_replica_comes_back() {
         let kept = tempfile::tempdir().unwrap();
@@ -442,20 +477,11 @@ mod tests {
         // A machine that cannot send in time slows the database down with all else, and nothing is scaled out into that: then trimtab says so, of
         // what it read of the database above its limit, or that it did not hear of the demand. One of the two holds on any machine.
         let report = running.shown.report.clone();
-        let held_back = || {
-            let report = report.borrow();
-            report.workloads.iter().filter_map(|workload| workload.last.as_ref()).any(|last| {
-                let database = last.snapshot.protected.get("postgres").and_then(Reading::fresh);
-                last.snapshot.demand.fresh().is_none()
-                    || last.decision.bites.iter().any(|bite| bite.limit == Limit::Protected("postgres".into()))
-                        && last.policy.protect.iter().zip(database).any(|(protection, level)| level > protection.limit)
-            })
-        };
         let answers_the_crowd = |scene: &Scene<'_>| {
             let ours = |event: &scene::Happened| event.who == "trimtab" && event.what.starts_with("ScaleOut");
             let more = scene.moments.iter().any(|moment| moment.sides[0].ready > before);
             let too_slow = scene.burden.is_some_and(|burden| burden.is_too_much());
-            scene.happened.iter().any(ours) && more || too_slow && held_back()
+            scene.happened.iter().any(ours) && more || too_slow && held_back(&report.borrow())
         };
         let ready =
             until("trimtab scales out and what it ordered is ready, or says what keeps it from it", &answers_the_crowd);
@@ -469,17 +495,7 @@ mod tests {
         .await;
         let Closing { summary, report } = running.end(true).await;
         let report = report.unwrap();
-        for one in &summary.contestants {
-            let row = report.split("<tr data-who=\"").find(|row| row.starts_with(one.name)).unwrap();
-            for cell in one.cells(scene::Form::Real) {
-                assert!(row.contains(&format!(">{cell}</td>")), "{cell} in {row}");
-                assert!(summary.text().contains(&cell), "{cell} in {}", summary.text());
-            }
-        }
-        assert!(
-            report.contains(&summary.text().replace('>', "&gt;")),
-            "the report has the summary in it, to the digit"
-        );
+        repeats(&report, &summary);
         assert!(serde_json::to_string(&summary).unwrap().contains("\"form\":\"real\""));
         assert!(summary.text().contains("real requests") && summary.text().contains("cores in use"));
         // What was decided about real replicas comes out again.

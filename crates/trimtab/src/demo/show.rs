@@ -199,10 +199,15 @@ async fn course(State(board): State<Board>) -> Response {
 async fn follow(State(board): State<Board>) -> Response {
     let mut from = board.played.read(|scene| (scene.moments.len(), scene.happened.len()));
     let shown = board.shown.clone();
-    page::follow(&shown, move |_| {
+    let mut said = None;
+    page::follow(&shown, move |report| {
         let (news, next) = board.json(from);
         from = next;
-        vec![("demo", news)]
+        // What trimtab forecasts, once for each of its decisions.
+        let last = report.workloads.iter().find_map(|workload| workload.last.as_ref());
+        let last = last.filter(|last| said.replace(last.decision.at) != Some(last.decision.at));
+        let point = last.and_then(|last| page::point(last).ok()).map(|point| ("point", point));
+        point.into_iter().chain([("demo", news)]).collect()
     })
 }
 
@@ -322,6 +327,7 @@ fn body(form: Form, contestants: &[Contestant]) -> Markup {
                 }
                 (page::chart("demand", "Demand, and what ready replicas serve, requests/s"))
                 (page::chart("replicas", "Replicas ready"))
+                (page::chart("queue", "Requests that wait"))
                 (page::chart("latency", "p99, ms (cut at 2 s)"))
                 (page::chart("missed", missed))
             }

@@ -15,7 +15,7 @@ pub(crate) use html::chart;
 use crate::config::Target;
 use crate::explain;
 use crate::progress::Progress;
-use crate::report::{Report, Sights, Workload};
+use crate::report::{Considered, Report, Sights, Workload};
 use crate::serve::{Past, Shown, past};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -41,6 +41,8 @@ const CONTENT: &str = "default-src 'none'; script-src 'self'; style-src 'self'; 
                        form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// What changes is sent this often at most; the eye asks for no more.
 const AT_MOST: Duration = Duration::from_millis(500);
+/// Whoever hears nothing new hears after so long that somebody is there.
+const BEAT: Duration = Duration::from_secs(5);
 /// A proxy that hears nothing for half a minute hangs up.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A course that nobody gave a span: the last two hours.
@@ -299,8 +301,10 @@ where
     let events = futures::stream::unfold(reader, async |mut reader| {
         if reader.begun {
             tokio::time::sleep(AT_MOST).await;
-            // An error: the agent has ended.
-            reader.reports.changed().await.ok()?;
+            if let Ok(changed) = tokio::time::timeout(BEAT, reader.reports.changed()).await {
+                // An error: the agent has ended.
+                changed.ok()?;
+            }
         }
         reader.begun = true;
         let report = reader.reports.borrow_and_update().clone();
@@ -327,6 +331,11 @@ async fn follow_agents(State(shown): State<Shown>) -> Response {
     follow(&shown, |report| vec![("facts", html::text(&html::agent(report)))])
 }
 
+/// A decision as the charts take it.
+pub(crate) fn point(last: &Considered) -> serde_json::Result<String> {
+    serde_json::to_string(&Point::of(&last.policy, &last.snapshot, &last.decision))
+}
+
 async fn follow_workload(State(shown): State<Shown>, name: Name) -> Response {
     let Ok(target) = target(name) else { return (StatusCode::BAD_REQUEST, "no such workload\n").into_response() };
     let mut sent = None;
@@ -338,8 +347,7 @@ async fn follow_workload(State(shown): State<Shown>, name: Name) -> Response {
         if let Some(last) =
             workload.last.as_ref().filter(|last| sent.replace(last.decision.at) != Some(last.decision.at))
         {
-            let point = Point::of(&last.policy, &last.snapshot, &last.decision);
-            news.extend(serde_json::to_string(&point).ok().map(|point| ("point", point)));
+            news.extend(point(last).ok().map(|point| ("point", point)));
         }
         news
     })

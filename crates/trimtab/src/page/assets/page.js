@@ -58,13 +58,14 @@
   // === what changes ===
   const live = $("#live"), gone = $("#gone");
   // A connection that is lost and found again within three seconds is nobody's business.
-  let source = null, heard = Date.now(), lost = 0, turn = 0;
+  let source = null, heard = Date.now(), lost = 0, turn = 0, turned = Date.now();
   const unanswered = "The agent did not answer.";
   const showLive = () => {
     if (!live || !body.dataset.live) return;
-    const now = Date.now(), away = lost > 0 && now - lost > 3000, stale = away || now - heard > 10000;
+    // A turn takes a minute and a half at most, but where simulated time is stopped.
+    const now = Date.now(), away = lost > 0 && now - lost > 3000 || now - heard > 15000, stale = away || !zone && now - turned > 90000;
     live.classList.toggle("stale", stale);
-    const since = clockFormat.format(new Date(heard));
+    const since = clockFormat.format(new Date(away ? heard : turned));
     const text = stale ? `not live since ${since}` : turn === 0 ? "connecting" : `live, ${clock(turn)}`;
     if (live.textContent !== text) live.textContent = text;
     const why = stale ? `Not live: the agent ${away ? "does not answer" : "says nothing new"}. What stands here is as it was at ${since}; it goes on by itself as soon as the agent does.` : "";
@@ -78,7 +79,7 @@
     const query = page === "overview" ? address.search : "";
     source = new EventSource(path + query);
     const hear = () => { heard = Date.now(); lost = 0; };
-    source.addEventListener("turn", (event) => { hear(); turn = Number(event.data); showLive(); });
+    source.addEventListener("turn", (event) => { hear(); if (Number(event.data) !== turn) turned = heard; turn = Number(event.data); showLive(); });
     for (const [name, handle] of Object.entries(handlers)) source.addEventListener(name, (event) => { hear(); handle(event.data); });
     source.onopen = () => { hear(); handlers.opened?.(); };
     // A refusal ends it for good (HTML, server-sent events); what refused may be over in a moment.
@@ -437,6 +438,12 @@
   const demo = () => {
     const who = ["trimtab", "HPA", "KEDA"], ink = ["blue", "ochre", "limit"], dash = [undefined, undefined, [5, 4]];
     let seconds = Number(address.searchParams.get("span")) || Number(body.dataset.span) || 7200, course = null;
+    // What trimtab said of later moments: when that is, the median, and what 9 of 10 are below.
+    const ahead = new Map();
+    const foretold = (point) => {
+      if (known(point.upper)) ahead.set(Math.round(point.at / 1000 + point.ahead), [point.median, point.upper, point.ahead]);
+      if (ahead.size > 2000) ahead.delete(ahead.keys().next().value);
+    };
     const draw = () => {
       if (!course) return;
       const from = course.at / 1000 - seconds;
@@ -447,10 +454,16 @@
       const side = (of) => who.map((_, place) => moments.map((moment) => of(moment.sides[place])));
       const rate = moments.map((moment) => moment.rate), ready = side((one) => one.ready), wanted = side((one) => one.wanted);
       const lines = (values, options = {}) => who.map((name, place) => line(name, ink[place], { dash: dash[place], ...options }));
-      make("demand", { data: [x, rate, ...ready.map((values) => values.map((value) => value * course.per_replica))], height: 250, range, before,
-        series: [line("demand", "ink", { width: 2 }), ...lines().map((one) => stepped({ ...one, label: `${one.label} serves` }))] });
+      const serves = ready.map((values) => values.map((value) => value * course.per_replica));
+      const said = [...ahead].filter(([at]) => at >= from - 60).sort(([one], [other]) => one - other);
+      const data = said.length && x.length ? uPlot.join([[x, rate, ...serves], [said.map(([at]) => at), said.map(([, [median]]) => median), said.map(([, [, upper]]) => upper)]]) : [x, rate, ...serves];
+      const band = data.length > 5 ? [line("median ahead", "blue", { width: 1, dash: [1, 3], spanGaps: true }), line("9 of 10 below", "blue", { width: 1, dash: [2, 3], spanGaps: true })] : [];
+      make("demand", { data, height: 250, range, before, bands: band.length ? [{ series: [6, 5], fill: colour("band") }] : [],
+        series: [line("demand", "ink", { width: 2 }), ...lines().map((one) => stepped({ ...one, label: `${one.label} serves` })), ...band] });
       make("replicas", { data: [x, ...ready, wanted[0]], height: 170, range, before, format: (value) => value.toFixed(0),
         series: [...lines().map(stepped), stepped(line("trimtab wants", "blue", { width: 1, dash: [2, 3] }))] });
+      const waiting = side((one) => one.waiting);
+      make("queue", { data: [x, ...waiting], height: 130, range, before, format: (value) => value.toFixed(0), series: lines({ width: 1.5 }) });
       // By the end of its window.
       const late = (place) => new Set(course.missed[place].map((window) => course.begins / 1000 + course.window * (window + 1)));
       const p99 = side((one) => known(one.p99) ? Math.min(1000 * one.p99, 2000) : null);
@@ -460,12 +473,15 @@
         series: who.map((name, place) => ({ ...line(name, ink[place]), paths: () => null, points: { show: true, size: 7, fill: colour(ink[place]), stroke: colour(ink[place]) }, value: (_, value) => known(value) ? "missed" : "–" })) });
       table("demand", [x, rate, ...ready], ["demand/s", ...who.map((name) => `${name} ready`)], number);
       table("replicas", [x, ...ready], who, number);
+      table("queue", [x, ...waiting], who, number);
       table("latency", [x, ...p99], who, number);
       table("missed", [x, ...who.map((_, place) => { const set = late(place); return x.map((at) => set.has(at) ? 1 : 0); })], who, number);
       const last = moments[moments.length - 1];
       if (!last) return;
-      says("demand", `${number(last.rate)}/s arrive; ready: ${who.map((name, place) => `${name} ${last.sides[place].ready}`).join(", ")}`);
-      says("replicas", `replica-${hours()}: ${who.map((name, place) => `${name} ${number(cost(last.sides[place].hours))}`).join(", ")}`);
+      const [, [, below, span_ahead] = []] = said[said.length - 1] ?? [];
+      says("demand", `${number(last.rate)}/s arrive${known(below) ? `; trimtab: 9 of 10 below ${number(below)}/s in ${span(span_ahead)}` : ""}`);
+      says("queue", who.map((name, place) => `${name} ${last.sides[place].waiting}`).join(", "));
+      says("replicas", `ready of wanted: ${who.map((name, place) => `${name} ${last.sides[place].ready} of ${last.sides[place].wanted}`).join(", ")}; replica-${hours()}: ${who.map((name, place) => `${name} ${number(cost(last.sides[place].hours))}`).join(", ")}`);
       says("latency", who.map((name, place) => `${name} ${span(last.sides[place].p99)}`).join(", "));
       says("missed", `so far: ${who.map((name, place) => `${name} ${course.missed[place].length}`).join(", ")}`);
     };
@@ -498,6 +514,9 @@
       list.replaceChildren();
       tell(course.happened.slice(-200));
       show(); draw();
+      if (kept) return;
+      const told = await ask("/api/v1/series/shop/deployment/checkout?" + new URLSearchParams({ from: course.begins, until: course.at }));
+      if (told.ok) { JSON.parse(told.text).points.forEach(foretold); draw(); }
     };
     const show = () => {
       $("#clock").textContent = real() ? `${passed(course.at)} of ${passed(course.begins + 1000 * course.lasts)}` : clock(course.at);
@@ -519,6 +538,7 @@
     all("[data-post]").forEach((button) => button.addEventListener("click", () => ask(button.dataset.post, { method: "POST" })));
     follow({
       opened: load,
+      point: (text) => foretold(JSON.parse(text)),
       demo: (text) => {
         if (!course) return;
         const news = JSON.parse(text);
