@@ -8,13 +8,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// The commands of a document, block by block.
-fn blocks(text: &str) -> Vec<String> {
+pub(crate) fn blocks(text: &str) -> Vec<String> {
     let mut rest = text;
     let mut blocks = Vec::new();
     while let Some((_, after)) = rest.split_once("```sh\n") {
@@ -26,23 +27,34 @@ fn blocks(text: &str) -> Vec<String> {
 }
 
 /// A shell that a reader of the document would have.
-struct Shell {
+pub(crate) struct Shell {
     child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Shell {
+    /// Where the agent's Lease is in the world's own namespace.
     fn start(world: &World) -> Self {
+        let settings = [
+            ("PROMETHEUS_URL", world.cluster.prometheus.as_str()),
+            ("TRIMTAB_LEASE_NAMESPACE", world.namespace()),
+            ("KUBECONFIG", world.cluster.kubeconfig.to_str().expect("UTF-8")),
+        ];
+        Self::of(world.directory.path(), &[], &settings)
+    }
+
+    /// A shell in `directory`, with trimtab and what is in `more` among its commands.
+    pub(crate) fn of(directory: &Path, more: &[&Path], settings: &[(&str, &str)]) -> Self {
         let ours = binary("trimtab");
-        let path =
-            format!("{}:{}", ours.parent().expect("a directory").display(), std::env::var("PATH").unwrap_or_default());
+        let ours = [ours.parent().expect("a directory")];
+        let known = std::env::var_os("PATH").unwrap_or_default();
+        let path = more.iter().copied().chain(ours).map(Path::to_owned).chain(std::env::split_paths(&known));
+        let path = std::env::join_paths(path).expect("no colons");
         let mut child = Command::new("bash")
-            .current_dir(world.directory.path())
+            .current_dir(directory)
             .env("PATH", path)
-            .env("KUBECONFIG", &world.cluster.kubeconfig)
-            .env("PROMETHEUS_URL", &world.cluster.prometheus)
-            .env("TRIMTAB_LEASE_NAMESPACE", world.namespace())
+            .envs(settings.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -55,7 +67,7 @@ impl Shell {
     }
 
     /// Runs a block; what it printed. Any command that fails, fails the test.
-    async fn run(&mut self, block: &str) -> String {
+    pub(crate) async fn run(&mut self, block: &str) -> String {
         let script = format!("set -e -o pipefail\n{{\n{block}\n}} 2>&1\necho END\n");
         self.input.write_all(script.as_bytes()).await.expect("bash reads");
         let mut said = String::new();
@@ -80,33 +92,38 @@ impl Drop for Shell {
     }
 }
 
-async fn autoscaler(world: &World) -> HorizontalPodAutoscaler {
+pub(crate) async fn autoscaler(world: &World) -> HorizontalPodAutoscaler {
     let api: Api<HorizontalPodAutoscaler> = Api::namespaced(world.cluster.client.clone(), world.namespace());
     api.get("web").await.expect("it is there")
 }
 
-async fn word(world: &World) -> Option<String> {
+pub(crate) async fn word(world: &World) -> Option<String> {
     let api: Api<Deployment> = Api::namespaced(world.cluster.client.clone(), world.namespace());
     api.get("web").await.expect("it is there").metadata.labels?.get("trimtab.dev/mode").cloned()
+}
+
+/// A Deployment `web` with a `HorizontalPodAutoscaler` of that name on its CPU, whose use Prometheus knows.
+pub(crate) async fn a_service_with_an_autoscaler(world: &mut World) {
+    world.start_service_with_cpu(2, &["--cpu-share", "0.08"], "100m").await;
+    world.unlabel("deployment", "trimtab.dev/mode");
+    world.apply(&hpa("web", "web")).await;
+    world.load(60).await;
+    until("Prometheus has seen the pods for two minutes", 240, async || {
+        let query = "count(container_cpu_usage_seconds_total{namespace=\"shop\",container=\"web\"} offset 2m)";
+        let address = format!("{}/api/v1/query", world.cluster.prometheus);
+        let answer =
+            reqwest::Client::new().get(address).query(&[("query", query)]).send().await.ok()?.text().await.ok()?;
+        answer.contains("\"value\"").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_page_about_autoscalers_works_as_it_is_written() {
     let Some(cluster) = Cluster::with_nodes("docs/beside-hpa.md").await else { return };
     let mut world = World::empty(&cluster, "shop").await;
-    world.start_service_with_cpu(2, &["--cpu-share", "0.08"], "100m").await;
-    world.unlabel("deployment", "trimtab.dev/mode");
-    world.apply(&hpa("web", "web")).await;
-    world.load(60).await;
+    a_service_with_an_autoscaler(&mut world).await;
     let before = autoscaler(&world).await.spec;
-    until("Prometheus has seen the pods for two minutes", 240, async || {
-        let query = "count(container_cpu_usage_seconds_total{namespace=\"shop\",container=\"web\"} offset 2m)";
-        let address = format!("{}/api/v1/query", cluster.prometheus);
-        let answer =
-            reqwest::Client::new().get(address).query(&[("query", query)]).send().await.ok()?.text().await.ok()?;
-        answer.contains("\"value\"").then_some(())
-    })
-    .await;
     let _alone = nobody_installed().await;
     let text = std::fs::read_to_string(repository().join("docs/beside-hpa.md")).expect("the page");
     let blocks = blocks(&text);

@@ -20,6 +20,7 @@ mod live;
 mod measure;
 mod misfits;
 mod pages;
+mod readme;
 mod release;
 mod rounds;
 mod scaling;
