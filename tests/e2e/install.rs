@@ -12,6 +12,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Config, ResourceExt};
 use serde_json::{Value, json};
 use std::process::Command;
+use trimtab::report::Lack;
 
 pub(crate) const OWN: &str = "deploy/manifests/own.yaml";
 
@@ -413,75 +414,152 @@ fn try_cli(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text.into_owned()) } else { Err(format!("{text}{errors}")) }
 }
 
-/// What trimtab may do, and what must be said where it may not. `get` on deployments and `patch` on events are not among them:
-/// only a lost answer and a repeated Event need them.
-const PERMISSIONS: [(&str, &str, &str, &str); 15] = [
-    ("", "pods", "list", "not allowed to list and watch pods"),
-    ("", "pods", "watch", "not allowed to list and watch pods"),
-    ("", "configmaps", "list", "not allowed to list and watch configmaps"),
-    ("", "configmaps", "watch", "not allowed to list and watch configmaps"),
-    ("autoscaling", "horizontalpodautoscalers", "list", "not allowed to list and watch horizontalpodautoscalers"),
-    ("autoscaling", "horizontalpodautoscalers", "watch", "not allowed to list and watch horizontalpodautoscalers"),
-    ("apps", "deployments", "list", "not allowed to list and watch deployments"),
-    ("apps", "deployments", "watch", "not allowed to list and watch deployments"),
-    ("apps", "deployments", "patch", "cannot patch resource"),
-    ("coordination.k8s.io", "leases", "get", "not allowed to use leases"),
-    ("coordination.k8s.io", "leases", "create", "not allowed to use leases"),
-    ("coordination.k8s.io", "leases", "update", "not allowed to use leases"),
-    ("discovery.k8s.io", "endpointslices", "list", "not allowed to list and watch endpointslices"),
-    ("discovery.k8s.io", "endpointslices", "watch", "not allowed to list and watch endpointslices"),
-    ("events.k8s.io", "events", "create", "not allowed to write Events"),
-];
+/// Group, resource, verb, what is said without it, as what, and whether the workload then holds.
+type Permission = (&'static str, &'static str, &'static str, &'static str, Lack, bool);
+
+/// What trimtab may do, what must be said where it may not, under which condition, and whether the workload then keeps its size. `get` on
+/// deployments and `patch` on events are not among them: only a lost answer and a repeated Event need them. A Lease that could be created lasts until it has to be updated.
+const PERMISSIONS: [Permission; 15] = {
+    use Lack::{Forbidden, NotReadable};
+    const SCALING: &str = "autoscaling";
+    const LEASES: &str = "coordination.k8s.io";
+    [
+        ("", "pods", "list", "not allowed to list and watch pods", NotReadable, true),
+        ("", "pods", "watch", "not allowed to list and watch pods", NotReadable, true),
+        ("", "configmaps", "list", "not allowed to list and watch configmaps", Forbidden, false),
+        ("", "configmaps", "watch", "not allowed to list and watch configmaps", Forbidden, false),
+        (SCALING, HPAS, "list", "not allowed to list and watch horizontalpodautoscalers", Forbidden, true),
+        (SCALING, HPAS, "watch", "not allowed to list and watch horizontalpodautoscalers", Forbidden, true),
+        ("apps", "deployments", "list", "not allowed to list and watch deployments", NotReadable, true),
+        ("apps", "deployments", "watch", "not allowed to list and watch deployments", NotReadable, true),
+        ("apps", "deployments", "patch", "cannot patch resource", Forbidden, true),
+        (LEASES, "leases", "get", "not allowed to use leases", Forbidden, true),
+        (LEASES, "leases", "create", "not allowed to use leases", Forbidden, true),
+        (LEASES, "leases", "update", "not allowed to use leases", Forbidden, false),
+        (
+            "discovery.k8s.io",
+            "endpointslices",
+            "list",
+            "not allowed to list and watch endpointslices",
+            Forbidden,
+            false,
+        ),
+        (
+            "discovery.k8s.io",
+            "endpointslices",
+            "watch",
+            "not allowed to list and watch endpointslices",
+            Forbidden,
+            false,
+        ),
+        ("events.k8s.io", "events", "create", "not allowed to write Events", Forbidden, false),
+    ]
+};
+const HPAS: &str = "horizontalpodautoscalers";
 
 #[tokio::test]
 async fn each_permission_that_is_taken_away_is_named() {
     let Some(cluster) = Cluster::find("permissions taken away").await else { return };
-    let scope = cluster.namespace("e2e-verbs").await;
-    let directory = tempfile::tempdir().expect("a directory");
-    let kubeconfig = cluster.kubeconfig_of(&scope.name, "trimtab", directory.path()).await;
-    let policy = format!(
-        "workloads:\n- target: {}/deployment/web\n  replicas: {{min: 10, max: 12}}\n  demand: {{query: 'vector(1)'}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: own\n",
-        scope.name
-    );
-    std::fs::write(directory.path().join("policy.yaml"), policy).expect("a file");
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "trimtab"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "trimtab"},
-        "subjects": [{"kind": "ServiceAccount", "name": "trimtab", "namespace": scope.name}]
-    });
-    cluster.apply(&scope.name, &binding.to_string()).await;
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &scope.name);
-    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), &scope.name);
-    for (number, (_, resource, verb, said)) in PERMISSIONS.iter().enumerate() {
-        let granted: Vec<Value> = PERMISSIONS
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != number)
-            .map(|(_, (group, resource, verb, _))| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]}))
-            .collect();
-        let role = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "trimtab"}, "rules": granted
-        });
-        cluster.apply(&scope.name, &role.to_string()).await;
-        // Below the policy's minimum, so that there is something to write.
-        drop(deployments.delete("web", &DeleteParams::default()).await);
-        drop(leases.delete_collection(&DeleteParams::default(), &ListParams::default()).await);
-        until("the last round's workload and Lease are gone", 30, async || {
-            let gone = leases.list(&ListParams::default()).await.ok()?.items.is_empty();
-            (deployments.get_opt("web").await.ok()?.is_none() && gone).then_some(())
-        })
-        .await;
-        cluster.apply(&scope.name, &victim("Deployment", "web")).await;
-        let agent = Agent::start(&cluster, &scope.name, directory.path(), &kubeconfig);
-        let status = until(&format!("without {verb} on {resource} it says {said:?}"), 60, async || {
-            try_cli(&cluster, &["status", "--url", &agent.url]).ok().filter(|status| status.contains(said))
-        })
-        .await;
-        if said.starts_with("not allowed") {
-            assert!(status.contains("grant"), "and what to do: {status}");
+    let failed = tokio::task::LocalSet::new().run_until(without_each(cluster)).await;
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Each in namespaces of its own, some at a time. What failed.
+async fn without_each(cluster: Cluster) -> Vec<String> {
+    let mut left = PERMISSIONS.into_iter().enumerate();
+    let mut running = tokio::task::JoinSet::new();
+    let mut failed = Vec::new();
+    loop {
+        while running.len() < 5
+            && let Some(one) = left.next()
+        {
+            running.spawn_local(without(cluster.clone(), one));
         }
-        assert!(agent.process.end("-TERM").success());
+        match running.join_next().await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => failed.push(error.to_string()),
+            None => return failed,
+        }
     }
+}
+
+/// Two namespaces, in one of which a right is lacking: that is said in the status, in the metrics, and once in the log; the workload holds
+/// where it must; that of the other namespace goes on.
+async fn without(cluster: Cluster, (number, (_, resource, verb, said, lack, holds)): (usize, Permission)) {
+    let lacks = cluster.namespace(&format!("e2e-verbs-{number}")).await;
+    let whole = cluster.namespace(&format!("e2e-verbs-{number}-whole")).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let kubeconfig = cluster.kubeconfig_of(&lacks.name, "trimtab", directory.path()).await;
+    for scope in [&lacks, &whole] {
+        let missing = (scope.name == lacks.name).then_some(number);
+        for object in grant(&lacks.name, missing) {
+            cluster.apply(&scope.name, &object.to_string()).await;
+        }
+        cluster.apply(&scope.name, &victim("Deployment", "web")).await;
+    }
+    // Below the policy's minimum, so that there is something to write.
+    let one = |namespace: &str| {
+        format!(
+            "- target: {namespace}/deployment/web\n  replicas: {{min: 10, max: 12}}\n  demand: {{query: 'vector(1)', counted_at: proxy}}\n  capacity: {{rate: 50}}\n  slo: {{target: 200ms}}\n  mode: own\n"
+        )
+    };
+    let policy = format!("workloads:\n{}{}", one(&lacks.name), one(&whole.name));
+    std::fs::write(directory.path().join("policy.yaml"), policy).expect("a file");
+    let both = format!("{},{}", lacks.name, whole.name);
+    let agent = Agent::start(&cluster, &both, directory.path(), &kubeconfig);
+    let what = format!("without {verb} on {resource}");
+    let named = format!("\n{lack}: {}/deployment/web: ", lacks.name);
+    let status = until(&format!("{what} the status says {named:?} and {said:?}"), 90, async || {
+        let status = try_cli(&cluster, &["status", "--url", &agent.url]).ok()?;
+        status.lines().any(|line| format!("\n{line}").starts_with(&named) && line.contains(said)).then_some(status)
+    })
+    .await;
+    assert!(status.contains("grant"), "and what to do: {status}");
+    let other = format!("{}/deployment/web", whole.name);
+    let seen = until(&format!("{what} the other workload is decided"), 60, async || {
+        let report = agent.report().await?;
+        let other = report.workloads.iter().find(|workload| workload.workload == other)?;
+        // Rights that are shared concern both.
+        let alone = matches!(resource, "leases" | "endpointslices") || other.conditions.is_empty();
+        assert!(alone, "{what}: {:?}", other.conditions);
+        Some(other.last.as_ref()?.decision.at)
+    })
+    .await;
+    let metrics = reqwest::get(format!("{}/metrics", agent.url)).await.expect("it listens").text().await.expect("text");
+    let series = format!(
+        r#"trimtab_workload_condition{{namespace="{}",kind="deployment",workload="web",condition="{lack}"}} 1"#,
+        lacks.name
+    );
+    assert!(metrics.contains(&series), "{what}: {series}: {metrics}");
+    until(&format!("{what} the other goes on for half a minute"), 90, async || {
+        let report = agent.report().await?;
+        let other = report.workloads.iter().find(|workload| workload.workload == other)?;
+        (other.last.as_ref()?.decision.at.since(seen).get() > 30.0).then_some(())
+    })
+    .await;
+    let log = std::fs::read_to_string(directory.path().join("trimtab.log")).expect("a log");
+    let lines = log.lines().filter(|line| line.contains(said)).count();
+    assert_eq!(lines, 1, "{what} it is said once: {log}");
+    let size = cluster.replicas_if_known(&lacks.name, "web").await;
+    assert_eq!(size, Some(if holds { 8 } else { 10 }), "{what}: {log}");
+    assert!(agent.process.end("-TERM").success());
+    println!("{what}: {}", status.lines().find(|line| line.contains(said)).unwrap_or_default());
+}
+
+/// A role of all permissions but one, and its binding to trimtab's account in the namespace `own`.
+fn grant(own: &str, missing: Option<usize>) -> [Value; 2] {
+    let granted = PERMISSIONS.iter().enumerate().filter(|(number, _)| Some(*number) != missing);
+    let rules: Vec<Value> = granted
+        .map(|(_, (group, resource, verb, ..))| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]}))
+        .collect();
+    let version = "rbac.authorization.k8s.io/v1";
+    let role = json!({"apiVersion": version, "kind": "Role", "metadata": {"name": "trimtab"}, "rules": rules});
+    let binding = json!({
+        "apiVersion": version, "kind": "RoleBinding", "metadata": {"name": "trimtab"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "trimtab"},
+        "subjects": [{"kind": "ServiceAccount", "name": "trimtab", "namespace": own}]
+    });
+    [role, binding]
 }
 
 /// Which flow schema the API server counts a request of this client under, whether it is allowed or not.

@@ -288,7 +288,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// A trimtab that watches `namespace` by `policy.yaml` in `directory`, where there is one, with the rights of `kubeconfig`; it writes its journal
+    /// A trimtab that watches `namespace`, or several with commas between them, the first its own, by `policy.yaml` in `directory`, where there is one, with the rights of `kubeconfig`; it writes its journal
     /// and its log there too.
     pub(crate) fn start(cluster: &Cluster, namespace: &str, directory: &Path, kubeconfig: &Path) -> Self {
         Self::start_with(cluster, namespace, directory, kubeconfig, &[])
@@ -314,12 +314,13 @@ impl Agent {
         settings: &[(&str, &str)],
     ) -> Self {
         let listen = format!("127.0.0.1:{}", port());
+        let own = namespace.split(',').next().unwrap_or_default();
         let log = File::options().create(true).append(true).open(directory.join("trimtab.log")).expect("a file");
         let policy = Some(directory.join("policy.yaml")).filter(|file| file.exists());
         let process = Process::start(
             Command::new(build)
                 .args(["run", "--prometheus-url", &cluster.prometheus, "--listen", &listen])
-                .args(["--namespace", namespace, "--lease-namespace", namespace])
+                .args(["--namespace", namespace, "--lease-namespace", own])
                 .args(policy.iter().flat_map(|file| [OsStr::new("--policy"), file.as_os_str()]))
                 .arg("--journal")
                 .arg(directory.join("journal.db"))
@@ -329,7 +330,7 @@ impl Agent {
                 .stdout(Stdio::null())
                 .stderr(log),
         );
-        Self { url: format!("http://{listen}"), process, workload: format!("{namespace}/deployment/web") }
+        Self { url: format!("http://{listen}"), process, workload: format!("{own}/deployment/web") }
     }
 
     pub(crate) async fn report(&self) -> Option<Report> {

@@ -14,7 +14,7 @@ use crate::import::Kind;
 use crate::owner;
 use crate::view::Scalable;
 use crate::watch::MODE_LABEL;
-use crate::words::{self, chain};
+use crate::words::{self, NOT_ALLOWED, chain};
 use crate::world::{Claim, Order, Raise};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch as Operations, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation};
@@ -306,8 +306,8 @@ async fn publish(
     match tokio::time::timeout(DEADLINE.duration(), recorder.publish(&event, reference)).await {
         Ok(Ok(())) => None,
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => Some(format!(
-            "not allowed to write Events in namespace {}: grant create and patch on events.events.k8s.io to trimtab's service account ({})",
-            namespace, status.message
+            "{NOT_ALLOWED}write Events in namespace {namespace}: grant create and patch on events.events.k8s.io to trimtab's service account ({})",
+            status.message
         )),
         Ok(Err(error)) => Some(format!("failed to write an Event on {namespace}/{name}: {}", words::api(&error))),
         Err(_) => Some(format!("writing an Event on {namespace}/{name} took longer than 5 s")),
@@ -434,6 +434,7 @@ pub(crate) mod tests {
             mode_label: Some("own".into()),
             shown: crate::view::Shown::default(),
             rolling_out: false,
+            manager: None,
         };
         let decision = Decision { from: Replicas(4), to: Replicas(6), ..first_look() };
         let order = Order { resource, target, object, decision, epoch: None };

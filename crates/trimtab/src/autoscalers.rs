@@ -253,9 +253,11 @@ pub fn seen(kind: Kind, object: &Value, listing: u64) -> Object {
     let disabled = |direction: &str| {
         at(&format!("/spec/behavior/{direction}/selectPolicy")).and_then(Value::as_str) == Some("Disabled")
     };
-    let paused = ["autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"]
-        .iter()
-        .any(|name| text("/metadata/annotations", name).is_some_and(|value| !NO.contains(&value.as_str())));
+    // As NeedToBePausedByAnnotation and its like read them, of KEDA's apis/keda/v1alpha1/scaledobject_types.go.
+    let note = |name: &str| text("/metadata/annotations", &format!("autoscaling.keda.sh/{name}"));
+    let says = |name: &str| note(name).is_some_and(|value| !NO.contains(&value.as_str()));
+    let paused =
+        note("paused-replicas").is_some() || says("paused") || (says("paused-scale-in") && says("paused-scale-out"));
     Object {
         uid: text("/metadata", "uid").unwrap_or_default(),
         generation: at("/metadata/generation").and_then(Value::as_i64).filter(|_| kind == Kind::ScaledObject),

@@ -28,7 +28,7 @@ use trimtab_journal::{Outcome, Refusal};
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(30);
 
 /// What a trouble with Events is called.
-const EVENTS: &str = "events";
+pub(crate) const EVENTS: &str = "Events";
 
 /// A cluster with its Prometheus.
 pub(crate) struct Cluster {
@@ -102,7 +102,9 @@ impl World for Cluster {
             inbox.send(Event::Written { target: raise.target.clone(), written }).await;
             if let Some((kind, reason, note)) = said {
                 let problem = act::announce_floor(&events, &raise, kind, reason, note).await;
-                inbox.send(Event::Trouble { what: EVENTS.into(), problem }).await;
+                inbox
+                    .send(Event::Trouble { what: watch::called(EVENTS, Some(&raise.source.namespace)), problem })
+                    .await;
             }
         });
     }
@@ -112,7 +114,7 @@ impl World for Cluster {
         under_way.spawn(async move {
             let Note { resource, target, object, kind, reason, text } = note;
             let problem = act::announce(&events, &resource, (&target, &object), kind, reason, text).await;
-            inbox.send(Event::Trouble { what: EVENTS.into(), problem }).await;
+            inbox.send(Event::Trouble { what: watch::called(EVENTS, Some(&target.namespace)), problem }).await;
         });
     }
 }
@@ -134,7 +136,7 @@ async fn write(writer: Client, events: Recorder, inbox: Inbox, order: Order) {
     inbox.send(Event::Written { target: target.clone(), written }).await;
     if let Some((kind, reason, note)) = said {
         let problem = act::announce(&events, &resource, (&target, &object), kind, &reason, note).await;
-        inbox.send(Event::Trouble { what: EVENTS.into(), problem }).await;
+        inbox.send(Event::Trouble { what: watch::called(EVENTS, Some(&target.namespace)), problem }).await;
     }
 }
 

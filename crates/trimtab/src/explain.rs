@@ -113,10 +113,15 @@ fn written(workload: &Workload, considered: &Considered) -> String {
         (Writes::OtherAgent(Some(agent)), None) => format!("not written here: agent {agent} writes"),
         (Writes::OtherAgent(None), None) => "not written: no agent has claimed it yet".into(),
         (Writes::StandingDown(until), None) => {
-            format!("not written before {}: somebody else changed the size", clock(*until))
+            format!("not written before {}: {} changed the size", clock(*until), rival(workload))
         }
         (Writes::Blocked { until, why }, None) => format!("not written before {}: {why}", clock(*until)),
     }
+}
+
+/// Who else changed the size.
+pub(crate) fn rival(workload: &Workload) -> &str {
+    workload.set_by.as_deref().unwrap_or("somebody else")
 }
 
 /// The one reason that stands for the outcome, with its code.
@@ -620,6 +625,7 @@ mod tests {
             mode: None,
             autoscaler: None,
             conditions: Vec::new(),
+            set_by: None,
         })
     }
 
@@ -680,6 +686,7 @@ mod tests {
             mode: None,
             autoscaler: None,
             conditions: Vec::new(),
+            set_by: None,
         };
         insta::assert_snapshot!(explain(&workload));
     }
@@ -722,6 +729,7 @@ mod tests {
             mode: None,
             autoscaler: None,
             conditions: Vec::new(),
+            set_by: None,
         };
         let beside = |mut workload: Workload, wants: Option<u32>, active| {
             let wants = wants.map(Replicas);

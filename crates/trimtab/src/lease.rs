@@ -7,7 +7,7 @@
 use crate::boot::BootClock;
 use crate::inbox::{Event, Inbox};
 use crate::owner::Identity;
-use crate::words::{self, chain};
+use crate::words::{self, NOT_ALLOWED, chain};
 use futures::future::BoxFuture;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
@@ -275,7 +275,7 @@ fn explain(candidate: &Candidate, error: &kube::Error) -> String {
     let namespace = &candidate.namespace;
     match error {
         kube::Error::Api(status) if status.code == 403 => format!(
-            "not allowed to use leases in namespace {namespace}, so nothing is written: grant get, create and update on leases in namespace {namespace} ({})",
+            "{NOT_ALLOWED}use leases in namespace {namespace}, so nothing is written: grant get, create and update on leases in namespace {namespace} ({})",
             status.message
         ),
         kube::Error::Api(status) if status.code == 404 => format!(

@@ -114,14 +114,36 @@ impl Policies {
         &self.undecided
     }
 
-    /// That several autoscalers scale a workload, where they do: nobody can say which was meant.
+    /// That several autoscalers scale a workload, where they do. One that is paused does not.
     #[must_use]
     pub fn scaled_twice(&self, target: &Target) -> Option<Condition> {
-        let sources = self.scaling.get(target).filter(|sources| sources.len() > 1)?;
-        Some(Lack::ScaledTwice.because(format!(
-            "{target} is scaled by {}, which undo each other's work: delete all but one",
-            listed(sources)
-        )))
+        let sources: BTreeSet<import::Source> =
+            self.counted(target).filter(|(_, one)| one.object.active).map(named).collect();
+        (sources.len() > 1).then(|| {
+            let sources = listed(&sources);
+            let why =
+                format!("{target} is scaled by {sources}, which undo each other's work: delete or pause all but one");
+            Lack::ScaledTwice.because(why)
+        })
+    }
+
+    /// That nobody can say which of several autoscalers is a workload's policy: all of them scale it, or none does.
+    fn unclear(&self, target: &Target) -> Option<Condition> {
+        let twice = self.scaled_twice(target);
+        let sources: BTreeSet<import::Source> = self.counted(target).map(named).collect();
+        twice.or_else(|| {
+            (sources.len() > 1).then(|| {
+                let sources = listed(&sources);
+                let why = format!("{target} has {sources}, all of them paused: delete all but one, or write a policy");
+                Lack::ScaledTwice.because(why)
+            })
+        })
+    }
+
+    /// The autoscalers of a workload that count: those that are not paused, or else all.
+    fn counted<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = (&'a import::Source, &'a Autoscaler)> + 'a {
+        let any = self.autoscalers_of(target).any(|(_, one)| one.object.active);
+        self.autoscalers_of(target).filter(move |(_, one)| !any || one.object.active)
     }
 
     /// All other autoscalers that are seen.
@@ -158,19 +180,19 @@ impl Policies {
         file && scopes.iter().all(|scope| self.listed.contains(&(None, scope.clone())))
     }
 
-    /// The one other autoscaler of a workload; `None` also where there are several.
+    /// The one other autoscaler of a workload, paused ones beside it left aside; `None` also where there are several.
     #[must_use]
     pub fn autoscaler<'a>(&'a self, target: &'a Target) -> Option<(&'a import::Source, &'a Autoscaler)> {
-        let mut all = self.autoscalers_of(target);
+        let mut all = self.counted(target);
         all.next().filter(|_| all.next().is_none())
     }
 
     /// What other autoscalers ask for, for a workload's report.
     #[must_use]
     pub fn beside(&self, target: &Target) -> Option<report::Autoscaler> {
-        let all: Vec<_> = self.autoscalers_of(target).collect();
-        // The one that acts, where there are several: that they are is said as a trouble.
-        let (source, one) = all.iter().find(|(_, one)| one.object.active).or(all.first())?;
+        let all: Vec<_> = self.counted(target).collect();
+        // One of them, where there are several: that they are is said as a trouble.
+        let (source, one) = all.first()?;
         let names: Vec<String> = all.iter().map(|(source, _)| source.to_string()).collect();
         let wish = match source.kind {
             import::Kind::Hpa => Some(&one.object.wish),
@@ -242,51 +264,68 @@ impl Policies {
             self.listed.insert((Some(kind), scope.clone()));
         }
         let shelf = self.autoscalers.entry((kind, scope.clone())).or_insert_with(Shelf::new);
+        let (mut renewed, mut targets) = (BTreeSet::new(), BTreeSet::new());
         for (source, before) in shelf.apply(change) {
-            let now = shelf.get(&source).map(|autoscaler| &autoscaler.imported);
-            let before = before.map(|autoscaler| autoscaler.imported);
-            if now == before.as_ref() {
+            let now = shelf.get(&source);
+            let same = |before: &Autoscaler, now: &Autoscaler| {
+                (&before.imported, before.object.active) == (&now.imported, now.object.active)
+            };
+            if now.zip(before.as_ref()).is_some_and(|(now, before)| same(before, now)) {
                 continue;
             }
             self.stale = true;
-            if let Some(target) = before.and_then(|imported| imported.target)
-                && let Some(sources) = self.scaling.get_mut(&target)
-            {
-                sources.remove(&source);
-                if sources.is_empty() {
-                    self.scaling.remove(&target);
+            if let Some(target) = before.and_then(|before| before.imported.target) {
+                if let Some(sources) = self.scaling.get_mut(&target) {
+                    sources.remove(&source);
+                    if sources.is_empty() {
+                        self.scaling.remove(&target);
+                    }
                 }
+                targets.insert(target);
             }
-            if let Some(target) = now.and_then(|imported| imported.target.as_ref()) {
+            if let Some(target) = now.and_then(|now| now.imported.target.as_ref()) {
                 self.scaling.entry(target.clone()).or_default().insert(source.clone());
+                targets.insert(target.clone());
             }
-            if !self.shadows {
-                continue;
-            }
-            let name = source.to_string();
-            self.imported.discard(&name);
-            self.documents.remove(&name);
-            self.barren.remove(&source);
-            let Some(imported) = now else { continue };
-            // Written here, so that it has no problem; its expressions are somebody else's, and the server has the last word on them.
-            let problem = if let Some(text) = &imported.policy {
-                let document = Document { name: &name, namespace: Some(&source.namespace), text: text.as_bytes() };
-                self.imported.take(&document, &|_| Vec::new()).rejected
-            } else {
-                self.barren.insert(source);
-                None
-            };
-            if let Some(problem) = problem {
-                self.documents.insert(name, problem);
+            renewed.insert(source);
+        }
+        let is_listing = shelf.is_listing();
+        // Whether one counts depends on the others of the same workload.
+        renewed.extend(targets.iter().filter_map(|target| self.scaling.get(target)).flatten().cloned());
+        if self.shadows {
+            for source in renewed {
+                self.renew(source);
             }
         }
-        let ready = self.stale && !shelf.is_listing();
+        let ready = self.stale && !is_listing;
         if ready {
             self.stale = false;
             self.imported.settle();
             self.settle();
         }
         ready
+    }
+
+    /// Takes the policy of an autoscaler, where it counts, in the place of what it was.
+    fn renew(&mut self, source: import::Source) {
+        let name = source.to_string();
+        self.imported.discard(&name);
+        self.documents.remove(&name);
+        self.barren.remove(&source);
+        let Some(imported) = self.autoscaler_named(&source).map(|one| one.imported.clone()) else { return };
+        let counts = |target: &Target| self.counted(target).any(|(counted, _)| *counted == source);
+        if imported.target.as_ref().is_some_and(|target| !counts(target)) {
+            return;
+        }
+        let Some(text) = &imported.policy else {
+            self.barren.insert(source);
+            return;
+        };
+        // Written here, so that it has no problem; its expressions are somebody else's, and the server has the last word on them.
+        let document = Document { name: &name, namespace: Some(&source.namespace), text: text.as_bytes() };
+        if let Some(problem) = self.imported.take(&document, &|_| Vec::new()).rejected {
+            self.documents.insert(name, problem);
+        }
     }
 
     fn apply(&mut self, name: &str, namespace: Option<&str>, text: &[u8]) {
@@ -308,9 +347,10 @@ impl Policies {
         let written = self.loaded.workloads();
         let (named, unclear) = (|target: &Target| written.contains_key(target), self.loaded.conflicts());
         let imported = self.imported.workloads().iter();
-        let twice = |target: &Target| self.scaling.get(target).is_some_and(|sources| sources.len() > 1);
+        let twice: BTreeSet<&Target> =
+            self.scaling.keys().filter(|target| self.counted(target).nth(1).is_some()).collect();
         let imported =
-            imported.filter(|(target, _)| !named(target) && !unclear.contains_key(*target) && !twice(target));
+            imported.filter(|(target, _)| !named(target) && !unclear.contains_key(*target) && !twice.contains(*target));
         for (target, workload) in written.iter().chain(imported) {
             match &workload.queries.prometheus {
                 Some(source) if !self.sources.contains(source) => {
@@ -358,11 +398,11 @@ impl Policies {
     /// What autoscalers scale of which no policy could be made, and nobody wrote one.
     fn without_policy(&self) -> Vec<(String, Undecided)> {
         let written = self.loaded.workloads();
-        let twice =
-            self.scaling.iter().filter(|(target, _)| !written.contains_key(target)).filter_map(|(target, all)| {
-                let condition = self.scaled_twice(target)?;
-                Some((target.to_string(), Undecided { target: Some(target.clone()), origin: listed(all), condition }))
-            });
+        let twice = self.scaling.keys().filter(|target| !written.contains_key(target)).filter_map(|target| {
+            let condition = self.unclear(target)?;
+            let origin = listed(&self.counted(target).map(named).collect());
+            Some((target.to_string(), Undecided { target: Some(target.clone()), origin, condition }))
+        });
         let barren = self.barren.iter().filter_map(|source| {
             let imported = &self.autoscaler_named(source)?.imported;
             let target = imported.target.clone();
@@ -374,6 +414,10 @@ impl Policies {
         });
         twice.chain(barren).collect()
     }
+}
+
+fn named((source, _): (&import::Source, &Autoscaler)) -> import::Source {
+    source.clone()
 }
 
 /// Several autoscalers in a sentence.
@@ -481,8 +525,18 @@ mod tests {
     }
 
     fn is(policies: &mut Policies, name: &str, trigger: &serde_json::Value) -> import::Source {
+        noted(policies, name, trigger, &json!({}))
+    }
+
+    fn noted(
+        policies: &mut Policies,
+        name: &str,
+        trigger: &serde_json::Value,
+        annotations: &serde_json::Value,
+    ) -> import::Source {
         let object = json!({
-            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"namespace": "shop", "name": name},
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+            "metadata": {"namespace": "shop", "name": name, "annotations": annotations},
             "spec": {"scaleTargetRef": {"name": "web"}, "triggers": [trigger]},
         });
         let imported = import::of(&object, &[]).unwrap();
@@ -528,6 +582,50 @@ mod tests {
         policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(one));
         assert_eq!((origins(&policies), policies.undecided().len()), (vec!["scaledobject shop/two".to_owned()], 0));
         policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(two));
+        assert!(policies.workloads().is_empty() && policies.scaled_twice(&target).is_none());
+    }
+
+    #[test]
+    fn one_that_is_paused_does_not_scale_a_workload_twice() {
+        let mut policies = policies();
+        let target = "shop/web".parse().unwrap();
+        is(&mut policies, "one", &prometheus_trigger());
+        is(&mut policies, "two", &prometheus_trigger());
+        assert!(policies.workloads().is_empty() && policies.autoscaler(&target).is_none());
+        for paused in [
+            json!({"autoscaling.keda.sh/paused": "true"}),
+            json!({"autoscaling.keda.sh/paused": "whatever"}),
+            json!({"autoscaling.keda.sh/paused-replicas": "0"}),
+            json!({"autoscaling.keda.sh/paused-scale-in": "true", "autoscaling.keda.sh/paused-scale-out": "true"}),
+        ] {
+            let two = noted(&mut policies, "two", &prometheus_trigger(), &paused);
+            assert_eq!(origins(&policies), ["scaledobject shop/one"], "{paused}");
+            assert!(policies.undecided().is_empty() && policies.scaled_twice(&target).is_none(), "{paused}");
+            assert_eq!(policies.beside(&target).unwrap().name, "scaledobject shop/one");
+            // Alone it is still a policy, of which nobody decides beside us.
+            let one = import::Source { name: "one".into(), ..two };
+            policies.apply_autoscaler(import::Kind::ScaledObject, &None, Change::Gone(one));
+            assert_eq!(origins(&policies), ["scaledobject shop/two"], "{paused}");
+            assert!(!policies.beside(&target).unwrap().active, "{paused}");
+            is(&mut policies, "one", &prometheus_trigger());
+            // A trigger that nobody can read is none of our business while it is paused.
+            noted(&mut policies, "two", &json!({"type": "external", "metadata": {}}), &paused);
+            assert_eq!((origins(&policies).len(), policies.undecided().len()), (1, 0), "{paused}");
+        }
+        for goes_on in [
+            json!({"autoscaling.keda.sh/paused": "false"}),
+            json!({"autoscaling.keda.sh/paused-scale-in": "true"}),
+            json!({"autoscaling.keda.sh/paused-scale-in": "true", "autoscaling.keda.sh/paused-scale-out": "0"}),
+        ] {
+            noted(&mut policies, "two", &prometheus_trigger(), &goes_on);
+            assert!(policies.workloads().is_empty() && policies.scaled_twice(&target).is_some(), "{goes_on}");
+        }
+        // All are paused: nobody undoes anybody's work, and which is the policy nobody can say.
+        for name in ["one", "two"] {
+            noted(&mut policies, name, &prometheus_trigger(), &json!({"autoscaling.keda.sh/paused": ""}));
+        }
+        let said = &policies.undecided()["shop/deployment/web"].condition;
+        assert!(said.name == Lack::ScaledTwice && said.why.contains("all of them paused"), "{said}");
         assert!(policies.workloads().is_empty() && policies.scaled_twice(&target).is_none());
     }
 

@@ -99,6 +99,9 @@ pub struct Workload {
     /// What somebody has to mend: most of it keeps the workload from being decided.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+    /// Who set the size last, as a field manager, where that can be told; while trimtab stands back for somebody, who that is.
+    #[serde(default)]
+    pub set_by: Option<String>,
 }
 
 /// Something about a workload that somebody has to mend.
@@ -116,7 +119,8 @@ impl std::fmt::Display for Condition {
     }
 }
 
-/// What a workload lacks. While it does, nothing is decided of it, but where a policy was written for a workload that is scaled twice.
+/// What a workload lacks. While it does, nothing is decided of it, but where a policy was written for a workload that is scaled twice, or
+/// where a right is lacking that is needed for writing alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Lack {
     /// There is no such object.
@@ -129,6 +133,8 @@ pub enum Lack {
     NotWatched,
     /// Its kind, or pods, cannot be listed.
     NotReadable,
+    /// A right is lacking that it needs.
+    Forbidden,
     /// Several autoscalers scale it.
     ScaledTwice,
     /// Its autoscaler gives no policy, and nobody wrote one.
@@ -141,12 +147,13 @@ pub enum Lack {
 
 impl Lack {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::TargetMissing,
         Self::KindUnknown,
         Self::NotScalable,
         Self::NotWatched,
         Self::NotReadable,
+        Self::Forbidden,
         Self::ScaledTwice,
         Self::NoPolicy,
         Self::PolicyTwice,
@@ -162,6 +169,7 @@ impl Lack {
             Self::NotScalable => "NotScalable",
             Self::NotWatched => "NotWatched",
             Self::NotReadable => "NotReadable",
+            Self::Forbidden => "Forbidden",
             Self::ScaledTwice => "ScaledTwice",
             Self::NoPolicy => "NoPolicy",
             Self::PolicyTwice => "PolicyTwice",
@@ -276,6 +284,7 @@ impl Workload {
             mode: None,
             autoscaler: None,
             conditions: Vec::new(),
+            set_by: None,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::report::{Considered, Lack, Report, Sights, Writes};
 use crate::sense::{self, Round, Signal};
 use crate::track::{Past, Tracked};
 use crate::view::{Change, Scalable, View};
+use crate::words::NOT_ALLOWED;
 use crate::world::{Note, Order, Tasks, World};
 use kube::api::ApiResource;
 use kube::runtime::events::EventType;
@@ -34,7 +35,7 @@ use trimtab_core::invariant;
 use trimtab_core::snapshot::Snapshot;
 use trimtab_core::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp};
 use trimtab_core::{Verb, backfill, decide};
-use trimtab_journal::{Entry, Outcome, Record};
+use trimtab_journal::{Entry, Outcome, Record, Refusal};
 
 mod claims;
 mod floors;
@@ -55,6 +56,11 @@ const HANDOVER: Duration = Duration::from_secs(8);
 const BLIND: Duration = FOLLOWING.saturating_mul(2);
 /// How long it then waits for the Lease to be released.
 const RELEASE: Duration = Duration::from_secs(10);
+
+/// That an object may not be written, with the cure.
+fn not_allowed(object: &str, said: &str) -> String {
+    format!("{NOT_ALLOWED}patch {object}: grant this verb to trimtab's service account ({said})")
+}
 
 /// What the loop is made of that does not change.
 pub(crate) struct Parts {
@@ -266,6 +272,9 @@ impl Loop {
     fn follow_policies(&mut self) {
         let wanted = self.policies.workloads();
         self.tracked.retain(|target, _| wanted.contains_key(target));
+        // Nobody writes any more what nobody wants.
+        let written = |what: &str| what.strip_prefix("writing ").and_then(|target| target.parse::<Target>().ok());
+        self.troubles.retain(|what, _| written(what).is_none_or(|target| wanted.contains_key(&target)));
         for (target, workload) in wanted {
             let tracked = self.tracked.entry(target.clone()).or_default();
             tracked.follow(&workload.queries.demand, workload.policy.objective.window);
@@ -398,6 +407,7 @@ impl Loop {
         let target = &workload.target;
         let fleet = self.view.fleet(target, at);
         let (lack, waits) = (self.lack(workload, fleet.is_some()), self.waits(target));
+        let fleet = fleet.filter(|_| lack.is_none());
         let tracked = self.tracked.get_mut(target)?;
         tracked.signals = sense::problems(workload, &round.answers);
         (tracked.lack, tracked.waits) = (lack, waits);
@@ -437,6 +447,7 @@ impl Loop {
         let object = self.view.object(target)?;
         if tracked.notices_somebody_else(&writes, object) {
             tracked.standing_down = Some(at.after(STAND_DOWN));
+            tracked.rival.clone_from(&object.manager);
             self.say_standing_down(target, object);
             return None;
         }
@@ -536,6 +547,9 @@ impl Loop {
             let why = "other autoscalers have not been listed yet, so nobody knows whether one scales it";
             return Writes::Blocked { until: self.parts.clock.now(), why: why.into() };
         }
+        if let Some(why) = self.autoscalers_hidden(&workload.target) {
+            return Writes::Blocked { until: self.parts.clock.now(), why: why.to_owned() };
+        }
         let mut others = self.policies.autoscalers_of(&workload.target);
         others
             .find(|(_, other)| other.object.active)
@@ -549,7 +563,15 @@ impl Loop {
             Outcome::Refused(_) => "refused",
             Outcome::Unknown(_) => "unknown",
         });
-        tracing::info!(workload = %target, from = written.from.0, to = written.to.0, outcome = %written.outcome, "wrote");
+        match &written.outcome {
+            Outcome::Refused(Refusal::Forbidden(said)) => {
+                self.note_trouble(format!("writing {target}"), Some(not_allowed(&target.to_string(), said)));
+            }
+            outcome => {
+                tracing::info!(workload = %target, from = written.from.0, to = written.to.0, %outcome, "wrote");
+                self.note_trouble(format!("writing {target}"), None);
+            }
+        }
         let ended = Entry::Ended { workload: target.to_string(), at: written.at, outcome: written.outcome.clone() };
         self.record(vec![ended]);
         if let Some(tracked) = self.tracked.get_mut(target) {
@@ -563,12 +585,13 @@ impl Loop {
     }
 
     fn say_standing_down(&self, target: &Target, object: &Scalable) {
+        let manager = object.manager.as_deref().unwrap_or("somebody else");
         let note = format!(
-            "somebody else set {} replicas; trimtab writes nothing to this workload for {}. Remove the other autoscaler, or set mode: shadow",
+            "{manager} set {} replicas; trimtab writes nothing to this workload for {}. Remove the other autoscaler, or set mode: shadow",
             object.replicas,
             explain::span(STAND_DOWN)
         );
-        tracing::warn!(workload = %target, note, "standing down");
+        tracing::warn!(workload = %target, manager, note, "standing down");
         if let Some(resource) = self.kinds.get(&target.kind).and_then(|known| known.resource.as_ref()) {
             let note = Note {
                 resource: resource.clone(),

@@ -503,6 +503,7 @@ fn scalable(object: &Value, listing: u64) -> Scalable {
             listing,
         },
         rolling_out: false,
+        manager: None,
     }
 }
 

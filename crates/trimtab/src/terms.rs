@@ -292,6 +292,7 @@ mod tests {
             mode: None,
             autoscaler: None,
             conditions: Vec::new(),
+            set_by: None,
         }
     }
 

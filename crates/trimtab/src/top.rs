@@ -377,6 +377,7 @@ mod tests {
             mode: None,
             autoscaler: None,
             conditions: Vec::new(),
+            set_by: None,
         };
         let report = Report { workloads: names.iter().map(workload).collect(), ..Report::of("a") };
         let hour = Hour { windows: 120, missed: 3, ..Hour::default() };

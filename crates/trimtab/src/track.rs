@@ -49,6 +49,8 @@ pub(crate) struct Tracked {
     /// The size that nobody else is to change, while we may write.
     pub(crate) settled: Option<Settled>,
     pub(crate) standing_down: Option<Timestamp>,
+    /// For whom, where that can be told.
+    pub(crate) rival: Option<String>,
     /// A least size that somebody else set over ours, and that was said.
     pub(crate) foreign_floor: Option<u32>,
     pub(crate) blocked: Option<Blocked>,
@@ -127,8 +129,10 @@ impl Tracked {
     /// windows of another length means something else: both would mislead, and are forgotten; what was written stays written.
     pub(crate) fn follow(&mut self, query: &str, window: Seconds) {
         if self.about.as_ref().is_some_and(|(old, length)| old != query || *length != window) {
-            let Self { writing, wrote, settled, standing_down, blocked, misfits, changed, .. } = std::mem::take(self);
-            *self = Self { writing, wrote, settled, standing_down, blocked, misfits, changed, ..Self::default() };
+            let Self { writing, wrote, settled, standing_down, rival, blocked, misfits, changed, .. } =
+                std::mem::take(self);
+            *self =
+                Self { writing, wrote, settled, standing_down, rival, blocked, misfits, changed, ..Self::default() };
         }
         self.about = Some((query.to_owned(), window));
     }
@@ -289,6 +293,7 @@ mod tests {
             mode_label: Some("own".into()),
             shown: crate::view::Shown::default(),
             rolling_out: false,
+            manager: None,
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Scalable {
     pub shown: Shown,
     /// Whether pods of two versions exist side by side.
     pub rolling_out: bool,
+    /// Who set the size last, where that can be told: a field manager.
+    pub manager: Option<String>,
 }
 
 /// What the claims of agents on an object go by.
@@ -380,6 +382,7 @@ mod tests {
             mode_label: None,
             shown: Shown::default(),
             rolling_out: false,
+            manager: None,
         }
     }
 

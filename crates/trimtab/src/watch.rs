@@ -5,11 +5,12 @@
 //! Kinds outside `apps` are read through their `scale` subresource, after each change of their spec. A watch ends with the
 //! process: what it still says then, nobody reads.
 
+use crate::act::FIELD_MANAGER;
 use crate::config::{Kind, Target};
 use crate::inbox::{Event, Inbox};
 use crate::owner::Member;
 use crate::view::{Change, Pod, Scalable, Scope, Shown};
-use crate::words;
+use crate::words::{self, NOT_ALLOWED};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -220,7 +221,7 @@ pub fn pods(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxFutur
 #[must_use]
 pub fn policies(client: Client, namespace: Option<String>, inbox: Inbox) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let what = format!("configmaps labelled {POLICY_LABEL} in {}", place(namespace.as_deref()));
+        let what = called(&maps(), namespace.as_deref());
         let api: Api<ConfigMap> = match &namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
@@ -261,6 +262,11 @@ pub fn members(client: Client, namespace: String, inbox: Inbox) -> BoxFuture<'st
             inbox.send(Event::Members(change)).await;
         }
     })
+}
+
+/// What the `ConfigMap`s that hold policies are called in messages.
+pub(crate) fn maps() -> String {
+    format!("configmaps labelled {POLICY_LABEL}")
 }
 
 /// The agents that a slice lists as ready. A pod that ends is not among them.
@@ -461,6 +467,7 @@ impl Scales {
                 listing: self.listing,
             },
             rolling_out: object.status.as_ref().is_some_and(rolling_out),
+            manager: sizer(metadata),
         }
     }
 
@@ -538,12 +545,23 @@ pub fn explain_refusal(what: &str, error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
             format!(
-                "not allowed to list and watch {what}: grant these verbs to trimtab's service account ({})",
+                "{NOT_ALLOWED}list and watch {what}: grant these verbs to trimtab's service account ({})",
                 status.message
             )
         }
         other => format!("cannot read {what}: {}", words::api(other)),
     }
+}
+
+/// Who set `spec.replicas` last. Whoever changes it takes it from all others; those who set the same later have it beside.
+fn sizer(metadata: &ObjectMeta) -> Option<String> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let sets = entries.filter(|entry| {
+        let fields = entry.fields_v1.as_ref();
+        fields.is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
+    });
+    // Times are of whole seconds: of two in the same one, it was not us whom somebody asks about.
+    sets.max_by_key(|entry| (entry.time.clone(), entry.manager.as_deref() != Some(FIELD_MANAGER)))?.manager.clone()
 }
 
 fn target(kind: &Kind, metadata: &ObjectMeta) -> Target {

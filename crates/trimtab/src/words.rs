@@ -2,6 +2,9 @@
 
 use std::error::Error;
 
+/// How a message begins that says which right is lacking: what begins like this is a condition of each workload that it concerns.
+pub(crate) const NOT_ALLOWED: &str = "not allowed to ";
+
 /// An error with all its causes, in one line.
 #[must_use]
 pub(crate) fn chain(error: &dyn Error) -> String {

@@ -187,6 +187,7 @@ impl Stage {
             mode_label: Some("own".into()),
             shown: Shown::default(),
             rolling_out: false,
+            manager: None,
         }
     }
 

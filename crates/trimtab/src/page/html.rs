@@ -503,7 +503,7 @@ pub(crate) fn agent(report: &Report) -> Markup {
                         a href=(address(&workload.workload)) { (workload.workload) } ": "
                         @match &workload.writes {
                             Writes::Blocked { until, why } => { "refused, not tried before " (time(*until)) ": " (why) }
-                            Writes::StandingDown(until) => { "somebody else changed the size; nothing is written before " (time(*until)) }
+                            Writes::StandingDown(until) => { (explain::rival(workload)) " changed the size; nothing is written before " (time(*until)) }
                             _ => {}
                         }
                     }

@@ -262,6 +262,7 @@ mod tests {
             mode: None,
             autoscaler: None,
             conditions: Vec::new(),
+            set_by: None,
         };
         let report = Report { workloads: (0..workloads).map(workload).collect(), ..Report::of("a") };
         let sights = report.workloads.iter().zip(0_u32..).map(|(workload, number)| {

@@ -2,7 +2,7 @@
 //!
 //! A workload that trimtab owns is claimed itself; of one that has a floor its autoscaler is, because that is what is written.
 
-use super::Loop;
+use super::{Loop, not_allowed};
 use crate::autoscalers;
 use crate::config::{Mode, Target, Workload};
 use crate::floor;
@@ -102,6 +102,7 @@ impl Loop {
     pub(super) fn end_claim(&mut self, site: &Site, refused: Option<(Meaning, String)>) {
         let what = format!("claiming {site}");
         let Some((meaning, said)) = refused else { return self.note_trouble(what, None) };
+        let said = if meaning == Meaning::Forbidden { not_allowed(&site.to_string(), &said) } else { said };
         if !self.ownership.give_up(site, meaning, self.parts.boot.now()) {
             self.note_trouble(what, Some(said));
         }

@@ -50,6 +50,7 @@ impl Loop {
         if floor.is_foreign() && tracked.foreign_floor != Some(least) {
             tracked.foreign_floor = Some(least);
             tracked.standing_down = Some(self.parts.clock.now().after(STAND_DOWN));
+            tracked.rival.clone_from(&object.manager);
             let manager = object.manager.as_deref().unwrap_or("somebody");
             tracing::warn!(workload = %target, autoscaler = %source, manager, min = floor.min,
                 "somebody else set the least size: it is theirs, and nothing is written for ten minutes");

@@ -1,10 +1,12 @@
 //! What the loop tells: its report, and what workloads lack, each said once.
 
 use super::Loop;
-use crate::config::{Target, Workload};
+use crate::cluster::EVENTS;
+use crate::config::{Mode, Target, Workload};
 use crate::policies::Undecided;
 use crate::report::{self, Condition, Lack, Report, Sight, Writes};
-use crate::{view, watch};
+use crate::words::NOT_ALLOWED;
+use crate::{autoscalers, import, view, watch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -27,8 +29,10 @@ impl Loop {
         if let Some(problem) = self.kinds.get(&target.kind).and_then(|known| known.problem.as_ref()) {
             return Some(Lack::KindUnknown.because(problem));
         }
-        if known {
-            return None;
+        // What is not shown any more may have changed since.
+        let hidden = self.unreadable(target).filter(|hidden| hidden.why.starts_with(NOT_ALLOWED));
+        if known || hidden.is_some() {
+            return hidden;
         }
         if !self.view.watches(&target.namespace) {
             return Some(
@@ -61,6 +65,41 @@ impl Loop {
         watches.find_map(|what| Some(Lack::NotReadable.because(self.troubles.get(&what)?)))
     }
 
+    /// What keeps other autoscalers from being seen: then nobody can say whether one scales the workload.
+    pub(super) fn autoscalers_hidden(&self, target: &Target) -> Option<&str> {
+        let kinds = [import::Kind::Hpa, import::Kind::ScaledObject].map(|kind| autoscalers::resource(kind).plural);
+        let mut hidden = kinds.iter().filter_map(|plural| self.forbidden_in(plural, target));
+        hidden.next()
+    }
+
+    /// Why these objects may not be read where a target is, where they may not.
+    fn forbidden_in(&self, plural: &str, target: &Target) -> Option<&str> {
+        let mut scopes = self.parts.scopes.iter().filter(|scope| view::covers(scope, &target.namespace));
+        scopes.find_map(|scope| self.forbidden(&watch::called(plural, scope.as_deref())))
+    }
+
+    /// What of this is not allowed.
+    fn forbidden(&self, what: &str) -> Option<&str> {
+        self.troubles.get(what).map(String::as_str).filter(|why| why.starts_with(NOT_ALLOWED))
+    }
+
+    /// What trimtab may not do, of all that it needs for a workload beyond reading it. Each was said once, for all of them.
+    fn rights_lacking(&self, workload: &Workload) -> Option<Condition> {
+        let target = &workload.target;
+        let of_writers = [format!("claiming {}", self.site(workload)), format!("writing {target}")];
+        let shared = |what: &str| what.starts_with("leases in ") || what.starts_with("endpointslices in ");
+        let writes = self.mode(workload) != Mode::Shadow;
+        let of_writers = self
+            .troubles
+            .keys()
+            .filter(|what| writes && (shared(what) || of_writers.contains(what)))
+            .filter_map(|what| self.forbidden(what));
+        let events = watch::called(EVENTS, Some(&target.namespace));
+        let all = [self.forbidden_in(&watch::maps(), target), self.autoscalers_hidden(target), self.forbidden(&events)];
+        let all: Vec<&str> = all.into_iter().flatten().chain(of_writers).collect();
+        (!all.is_empty()).then(|| Lack::Forbidden.because(all.join("; ")))
+    }
+
     /// What is waited for before a workload can be decided.
     pub(super) fn waits(&self, target: &Target) -> Option<&'static str> {
         (!self.view.knows(target)).then_some("waiting for the first listing of the cluster")
@@ -75,7 +114,19 @@ impl Loop {
     /// What of a workload somebody has to mend.
     fn conditions(&self, workload: &Workload) -> Vec<Condition> {
         let lack = self.tracked.get(&workload.target).and_then(|tracked| tracked.lack.clone());
-        lack.into_iter().chain(self.policies.scaled_twice(&workload.target)).collect()
+        lack.into_iter()
+            .chain(self.rights_lacking(workload))
+            .chain(self.policies.scaled_twice(&workload.target))
+            .collect()
+    }
+
+    /// Who set the size last; while trimtab stands back for somebody, who that is.
+    fn set_by(&self, workload: &Workload, at: Timestamp) -> Option<String> {
+        let tracked = self.tracked.get(&workload.target)?;
+        if tracked.standing_down.is_some_and(|until| until > at) {
+            return tracked.rival.clone();
+        }
+        self.view.object(&workload.target)?.manager.clone()
     }
 
     /// Says once what a workload lacks, when that lasts, and when it is over.
@@ -96,7 +147,8 @@ impl Loop {
             let key = (workload, lack);
             let lacking = self.lacking.entry(key.clone()).or_insert(Lacking { since: at, said: false });
             // What is of all workloads alike was said of all of them at once.
-            if !lacking.said && key.1 != Lack::NotReadable && at.since(lacking.since) >= LASTS {
+            let alike = matches!(key.1, Lack::NotReadable | Lack::Forbidden);
+            if !lacking.said && !alike && at.since(lacking.since) >= LASTS {
                 lacking.said = true;
                 tracing::warn!(workload = key.0, condition = lack.name(), why, "lacking");
             }
@@ -120,6 +172,7 @@ impl Loop {
                 mode: Some(self.mode(workload)),
                 autoscaler: self.policies.beside(&workload.target),
                 conditions: self.conditions(workload),
+                set_by: self.set_by(workload, at),
             })
         });
         let undecided = self.policies.undecided().iter().map(|(name, one)| self.undecided(name, one));
@@ -160,6 +213,7 @@ impl Loop {
             mode: None,
             autoscaler: one.target.as_ref().and_then(|target| self.policies.beside(target)),
             conditions: vec![one.condition.clone()],
+            set_by: None,
         }
     }
 }

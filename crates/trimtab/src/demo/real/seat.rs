@@ -76,6 +76,7 @@ fn object(fleet: &Fleet) -> Scalable {
         mode_label: Some("own".into()),
         shown: Shown::default(),
         rolling_out: false,
+        manager: None,
     }
 }
 
