@@ -112,15 +112,65 @@ fn every_rule_is_promql() {
     }
 }
 
+/// What promtool says of files: whether it is content, and its words. `None`, and a word about it, where there is no promtool.
+fn promtool(test: &str, arguments: &[&str], file: &Path) -> Option<(bool, String)> {
+    let Some(tool) = std::env::var_os("TRIMTAB_PROMTOOL_BIN") else {
+        eprintln!(
+            "skipped: {test} needs Prometheus' promtool; build it with `testbed/testbed which promtool` and name it by \
+             TRIMTAB_PROMTOOL_BIN"
+        );
+        return None;
+    };
+    let ran = Command::new(&tool).args(arguments).arg(file).output();
+    let ran = ran.unwrap_or_else(|error| panic!("TRIMTAB_PROMTOOL_BIN is {}: {error}", tool.display()));
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    Some((ran.status.success(), said))
+}
+
+/// The rules and what is expected of them, the rules with a text in place of another, in a directory of their own.
+fn altered(directory: &Path, from: &str, to: &str) -> [PathBuf; 2] {
+    let [rules, expected] = [deployed("alerts/trimtab.yaml"), PathBuf::from(EXPECTED)]
+        .map(|path| std::fs::read_to_string(path).expect("it is there"));
+    assert!(rules.contains(from) && expected.contains("../deploy/alerts/"));
+    let files = ["trimtab.yaml", "expected.yaml"].map(|name| directory.join(name));
+    std::fs::write(&files[0], rules.replace(from, to)).expect("it is written");
+    std::fs::write(&files[1], expected.replace("../deploy/alerts/", "")).expect("it is written");
+    files
+}
+
+/// What the alerts fire on, and what they do not.
+const EXPECTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/alerts.yaml");
+const CHECK: [&str; 4] = ["check", "rules", "--lint=all", "--lint-fatal"];
+
 #[test]
 fn promtool_accepts_the_rules() {
-    let tool = std::env::var_os("TRIMTAB_PROMTOOL").unwrap_or_else(|| "promtool".into());
-    let Ok(checked) = Command::new(tool).args(["check", "rules"]).arg(deployed("alerts/trimtab.yaml")).output() else {
-        eprintln!(
-            "skipped: promtool_accepts_the_rules needs Prometheus' promtool on the PATH, or named by TRIMTAB_PROMTOOL"
-        );
-        return;
+    let test = "promtool_accepts_the_rules";
+    let Some((content, said)) = promtool(test, &CHECK, &deployed("alerts/trimtab.yaml")) else { return };
+    assert!(content && said.contains("rules found"), "{said}");
+    let directory = tempfile::tempdir().expect("a directory");
+    let [broken, _] = altered(directory.path(), "trimtab:workload_burn > 6", "trimtab:workload_burn > of 6");
+    let (content, said) = promtool(test, &CHECK, &broken).expect("it is there");
+    assert!(!content && said.contains("could not parse expression"), "a rule that is no PromQL passes: {said}");
+}
+
+#[test]
+fn alerts_fire_on_what_they_are_for_and_on_nothing_else() {
+    let test = "alerts_fire_on_what_they_are_for_and_on_nothing_else";
+    let Some((content, said)) = promtool(test, &["test", "rules"], Path::new(EXPECTED)) else { return };
+    assert!(content && said.contains("SUCCESS"), "{said}");
+    let directory = tempfile::tempdir().expect("a directory");
+    let [_, expected] = altered(directory.path(), "trimtab:workload_burn > 6", "trimtab:workload_burn > 60");
+    let (content, said) = promtool(test, &["test", "rules"], &expected).expect("it is there");
+    assert!(!content && said.contains("TrimtabBudgetBurning"), "an alert with another bound passes: {said}");
+}
+
+#[test]
+fn promtool_is_of_the_prometheus_that_the_testbed_runs() {
+    let version = |component: &str| {
+        let path = format!("{}/../testbed/mod/{component}/go.mod", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).expect("it is there");
+        let line = text.lines().find_map(|line| line.trim().strip_prefix("github.com/prometheus/prometheus v"));
+        line.expect("it names a version").to_owned()
     };
-    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success() && said.contains("rules found"), "{said}");
+    assert_eq!(version("promtool"), version("prometheus"));
 }

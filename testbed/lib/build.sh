@@ -3,7 +3,7 @@
 # A component is built once per key (its module files, Go version, flags), to a temporary name and then renamed, under a lock.
 
 readonly KUBERNETES_VERSION=v1.36.3
-readonly COMPONENTS=(kubernetes etcd containerd prometheus metrics-server kwok prometheus-adapter keda vpa karpenter helm)
+readonly COMPONENTS=(kubernetes etcd containerd prometheus promtool metrics-server kwok prometheus-adapter keda vpa karpenter helm)
 
 # The binaries of a component, one per line: name, package.
 component_binaries() {
@@ -14,6 +14,7 @@ component_binaries() {
     containerd)
       for b in containerd containerd-shim-runc-v2 ctr; do echo "$b github.com/containerd/containerd/v2/cmd/$b"; done ;;
     prometheus) echo "prometheus github.com/prometheus/prometheus/cmd/prometheus" ;;
+    promtool) echo "promtool github.com/prometheus/prometheus/cmd/promtool" ;;
     metrics-server) echo "metrics-server sigs.k8s.io/metrics-server/cmd/metrics-server" ;;
     kwok) echo "kwok sigs.k8s.io/kwok/cmd/kwok" ;;
     prometheus-adapter) echo "prometheus-adapter sigs.k8s.io/prometheus-adapter/cmd/adapter" ;;
@@ -40,7 +41,7 @@ component_flags() {
     containerd)
       echo "-tags=no_btrfs no_devmapper no_zfs no_aufs"
       echo "-ldflags=-s -w -X github.com/containerd/containerd/v2/version.Version=2.3.7" ;;
-    prometheus) # all discovery but Kubernetes left out: the cloud SDKs are most of the build
+    prometheus | promtool) # all discovery but Kubernetes left out: the cloud SDKs are most of the build
       echo "-tags=remove_all_sd enable_kubernetes_sd"
       echo "-ldflags=-s -w -X github.com/prometheus/common/version.Version=3.13.5" ;;
     *) echo "-ldflags=-s -w" ;;
