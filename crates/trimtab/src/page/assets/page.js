@@ -311,8 +311,11 @@
     };
     const budget = () => {
       const share = course.missed / Math.max(1, course.windows), allowed = course.allowed || 0;
-      const left = allowed > 0 ? ` of ${(100 * allowed).toFixed(2)} % allowed, ${Math.round(100 * (1 - share / allowed))} % of the budget left` : "";
-      return `${course.missed} of ${course.windows} windows above (${(100 * share).toFixed(2)} %${left})`;
+      const above = `${course.missed} of ${course.windows} windows above (${(100 * share).toFixed(2)} %`;
+      if (!(allowed > 0)) return `${above})`;
+      const of = `${above} of ${(100 * allowed).toFixed(2)} % allowed)`;
+      if (share > allowed) return `${of}; budget overspent: ${number(share / allowed)} times as many misses as allowed`;
+      return `${of}; ${Math.round(100 * (1 - share / allowed))} % of the budget left`;
     };
     const changes = () => {
       const list = $("#changes"), open = new Set(all("details[open]", list).map((element) => element.dataset.at));
