@@ -162,7 +162,7 @@ impl Many {
         let workloads: Vec<Workload> = workloads.collect();
         let sights = workloads.iter().zip(0_u32..).map(|(workload, number)| {
             let hour = Hour { missed: (number + second) % 12, windows: 120, replica_hours: 8.0, ..Hour::default() };
-            (workload.workload.clone(), Sight { hour, startups: Vec::new() })
+            (workload.workload.clone(), Sight { hour, ..Sight::default() })
         });
         let sights = sights.collect();
         (Report { at, workloads, ..Report::of("many") }, sights)

@@ -86,10 +86,28 @@ await browse(base, async (open) => {
     await eventually("a decision opens", async () => (await text.textContent()).includes("Because"));
     const when = await change.getAttribute("data-at");
     assert.equal(await text.textContent(), await (await fetch(`${base}/api/v1/explain/${NAME}?t=${when}`)).text());
+    const budget = await page.textContent("[data-chart=latency] .says");
+    assert.match(budget, /% allowed\); (budget overspent: [\d.]+ times as many misses as allowed|\d+ % of the budget left)$/);
     await page.click("[data-span='3600']");
     assert.match(page.url(), /span=/);
     const past = await open(`/w/${NAME}?t=${when}`);
     assert.match(await past.textContent(".past"), /As it was/);
+  });
+
+  await step("the track record and the start-ups are those of the API", async () => {
+    const page = await open(`/w/${NAME}`, { javaScriptEnabled: false });
+    const { track_record: track, startups } = (await json("/api/v1/sights"))[NAME];
+    assert.deepEqual(track.windows, [1, 2, 4, 7]);
+    assert.ok(Object.keys(track.experts).length >= 2 && startups.length > 0);
+    const off = async (who) => (await page.locator(`tr[data-expert="${who}"] td.number`).allTextContents()).filter((_, place) => who === "together" || place > 0);
+    // A half may be rounded either way.
+    const shows = (text, error) => error === null ? text === "?" : [1 - 1e-9, 1 + 1e-9].some((nudge) => text === `${(100 * error * nudge).toFixed(1)} %`);
+    for (const [who, errors] of [["together", track.together], ...Object.entries(track.experts)]) {
+      const cells = await off(who.replaceAll("_", " "));
+      assert.ok(cells.length === 4 && cells.every((text, place) => shows(text, errors[place])), `${who}: ${cells} is shown of ${errors}`);
+    }
+    assert.equal(await page.locator(".dots circle").count(), startups.length);
+    assert.ok((await page.getAttribute(".dots", "aria-label")).startsWith(`${startups.length} start-up`));
   });
 
   await step("sliders answer", async () => {

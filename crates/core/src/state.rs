@@ -24,3 +24,11 @@ pub struct State {
     pub(crate) protect: protect::Memory,
     pub(crate) limit: limit::Memory,
 }
+
+impl State {
+    /// How near the forecasts of demand came, each expert's too; `None` before anything was judged.
+    #[must_use]
+    pub fn track_record(&self) -> Option<forecast::TrackRecord> {
+        self.forecast.track()
+    }
+}

@@ -4,6 +4,7 @@ use crate::config::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trimtab_core::demand::Demand;
+use trimtab_core::forecast::TrackRecord;
 use trimtab_core::policy::Policy;
 use trimtab_core::snapshot::{Coverage, Reading};
 use trimtab_core::unit::{Replicas, Seconds, Timestamp};
@@ -249,6 +250,9 @@ pub struct Sight {
     pub hour: Hour,
     /// How long its pods took from creation to Ready, oldest first.
     pub startups: Vec<Seconds>,
+    /// How near the forecasts of its demand came, each expert's too; `None` before anything was judged.
+    #[serde(default)]
+    pub track_record: Option<TrackRecord>,
 }
 
 /// The last hour of a workload, or as much of it as this agent has seen.

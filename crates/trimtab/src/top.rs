@@ -381,7 +381,7 @@ mod tests {
         };
         let report = Report { workloads: names.iter().map(workload).collect(), ..Report::of("a") };
         let hour = Hour { windows: 120, missed: 3, ..Hour::default() };
-        let sight = |workload: &Workload| (workload.workload.clone(), Sight { hour, startups: Vec::new() });
+        let sight = |workload: &Workload| (workload.workload.clone(), Sight { hour, ..Sight::default() });
         let sights = report.workloads.iter().map(sight).collect();
         (report, sights)
     }

@@ -177,11 +177,38 @@ impl Pending {
     }
 }
 
+/// How near the forecasts came: root mean squares of relative errors, faded to a third in 33 windows, where none counts for more than four
+/// standard errors of all together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrackRecord {
+    /// Which windows ahead are judged: 1 is the next one.
+    pub windows: [Windows; SCORED.len()],
+    /// What all say together: the standard errors that the band is made of, shocks left out. `None` where nothing was judged yet.
+    pub together: [Option<Ratio>; SCORED.len()],
+    /// Of those who were judged.
+    pub experts: BTreeMap<Expert, [Option<Ratio>; SCORED.len()]>,
+}
+
 /// Faded losses of everybody at the scored horizons, and the standard errors of all together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     losses: [[f64; SCORED.len()]; EXPERTS],
+    /// How many errors each loss is the sum of, as far as it matters.
+    #[serde(default = "Judged::enough")]
+    judged: Judged,
     pub(crate) errors: [f64; SCORED.len()],
+}
+
+/// Errors that were judged, of everybody at the scored horizons: older ones than the last 255 weigh less than a thousandth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Judged([[u8; SCORED.len()]; EXPERTS]);
+
+impl Judged {
+    /// Of records from before they were counted.
+    const fn enough() -> Self {
+        Self([[u8::MAX; SCORED.len()]; EXPERTS])
+    }
 }
 
 /// The standard error before anything is known: the mid-range of the benchmark's seven workloads (1.4 to 4.5 % noise, surges above).
@@ -196,7 +223,7 @@ const WIDEST: f64 = 0.25;
 
 impl Default for Record {
     fn default() -> Self {
-        Self { losses: [[0.0; SCORED.len()]; EXPERTS], errors: [GUESS; SCORED.len()] }
+        Self { losses: [[0.0; SCORED.len()]; EXPERTS], judged: Judged::default(), errors: [GUESS; SCORED.len()] }
     }
 }
 
@@ -216,8 +243,10 @@ impl Record {
     pub(crate) fn judge(&mut self, pending: &Pending, seen: RequestsPerSecond, verdict: Verdict) {
         for (slot, (pending, horizon)) in pending.0.iter().zip(SCORED).enumerate() {
             let (Some(said), Some(error)) = (pending.get(horizon), self.errors.get(slot).copied()) else { continue };
-            for (losses, expected) in self.losses.iter_mut().zip(said.experts) {
-                if let (Some(loss), Some(expected)) = (losses.get_mut(slot), expected.get()) {
+            for ((losses, judged), expected) in self.losses.iter_mut().zip(&mut self.judged.0).zip(said.experts) {
+                let place = losses.get_mut(slot).zip(judged.get_mut(slot));
+                if let (Some((loss, judged)), Some(expected)) = (place, expected.get()) {
+                    *judged = judged.saturating_add(1);
                     let miss = miss(seen, RequestsPerSecond::clamped(expected)).get().min(CLIP * error);
                     *loss = Ratio::clamped(*loss * FADING + miss * miss).brief().get();
                 }
@@ -227,6 +256,26 @@ impl Record {
                 *slot = spread(Ratio::clamped(error), miss(seen, expected), verdict).brief().get();
             }
         }
+    }
+
+    /// How near everybody came; `None` before anything was judged.
+    pub(crate) fn track(&self) -> Option<TrackRecord> {
+        let of = |(losses, judged): (&[f64; SCORED.len()], &[u8; SCORED.len()])| {
+            std::array::from_fn(|slot| {
+                Loss { squares: *losses.get(slot)?, judged: *judged.get(slot)? }.root_mean_square()
+            })
+        };
+        let all = Expert::ALL.into_iter().zip(self.losses.iter().zip(&self.judged.0).map(of));
+        let experts: BTreeMap<_, [Option<Ratio>; SCORED.len()]> =
+            all.filter(|(_, errors)| errors.iter().any(Option::is_some)).collect();
+        // Persistence always says something: where it was judged, all were.
+        let judged = experts.get(&Expert::Persistence)?;
+        let together = |slot: usize| judged.get(slot).copied().flatten().zip(self.errors.get(slot).copied());
+        Some(TrackRecord {
+            windows: SCORED.map(|horizon| Windows(i64::try_from(horizon).map_or(i64::MAX, |horizon| horizon + 1))),
+            together: std::array::from_fn(|slot| together(slot).map(|(_, error)| Ratio::clamped(error).brief())),
+            experts,
+        })
     }
 
     /// Everybody's weight at a horizon, among those who say something; they sum to 1.
@@ -252,6 +301,26 @@ impl Record {
 /// A place in [`AHEAD`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Horizon(pub(crate) usize);
+
+/// A faded sum of squared errors, and of how many.
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    squares: f64,
+    judged: u8,
+}
+
+impl Loss {
+    fn root_mean_square(self) -> Option<Ratio> {
+        let faded = match self.judged {
+            0 => return None,
+            // From before they were counted, of somebody who never spoke.
+            u8::MAX if self.squares <= 0.0 => return None,
+            u8::MAX => 0.0,
+            judged => libm::pow(FADING, f64::from(judged)),
+        };
+        Some(Ratio::clamped((self.squares * (1.0 - FADING) / (1.0 - faded)).sqrt()).brief())
+    }
+}
 
 /// How far off, relative to what was expected.
 fn miss(seen: RequestsPerSecond, expected: RequestsPerSecond) -> Ratio {

@@ -14,7 +14,7 @@ use crate::demand::Demand;
 use crate::policy::{Objective, Part, Policy};
 use crate::snapshot::Foretold;
 use crate::unit::{Ratio, RequestsPerSecond, Seconds, Timestamp, Windows};
-pub use expert::{AHEAD, EXPERTS, Expert, Shares};
+pub use expert::{AHEAD, EXPERTS, Expert, Shares, TrackRecord};
 use expert::{Horizon, Pending, RECENT, Record, SCORED, SLOT, Sayings, Verdict};
 use history::{History, Resolution, Season};
 use serde::{Deserialize, Serialize};
@@ -252,6 +252,11 @@ impl Memory {
     /// Demand in the last window that ended.
     pub(crate) fn last(&self) -> Option<RequestsPerSecond> {
         self.recent.front().copied()
+    }
+
+    /// How near everybody came with what was said of windows that have passed.
+    pub(crate) fn track(&self) -> Option<TrackRecord> {
+        self.record.track()
     }
 
     /// Whether that window was one like others, and none that nobody foresaw.

@@ -173,6 +173,33 @@ fn what_was_foretold_takes_part_and_wins_where_it_is_right() {
 }
 
 #[test]
+fn the_track_record_is_how_far_off_everybody_was() {
+    // Twice as much and half as much in turn: whoever says that what is, stays, is off by 1 and by 0.5.
+    let mut memory = Memory::default();
+    assert_eq!(memory.track(), None);
+    for second in (30..=60 * 30).step_by(30) {
+        let rate = if second % 60 == 0 { 200 } else { 100 };
+        predict(&mut memory, &known(f64::from(rate)), Seconds::whole(30), at(second)).unwrap();
+    }
+    let track = memory.track().unwrap();
+    assert_eq!(track.windows.map(|ahead| ahead.0), [1, 2, 4, 7]);
+    assert!(track.together.iter().all(Option::is_some));
+    let persistence = track.experts[&Expert::Persistence].map(|error| error.unwrap().get());
+    // Clipped at four standard errors of all together, which are small at first.
+    assert!((0.5..=0.8).contains(&persistence[0]), "{track:?}");
+    assert!(persistence[1] < 0.05 && persistence[2] < 0.05, "an even number of windows later it is right: {track:?}");
+    assert!((0.5..=0.8).contains(&persistence[3]), "{track:?}");
+    assert_eq!(track.experts.get(&Expert::External), None, "nobody spoke: {track:?}");
+    // As it was kept before the errors were counted: those of long ago are taken to be in it.
+    let mut old = serde_json::to_value(&memory).unwrap();
+    old["record"].as_object_mut().unwrap().remove("judged").unwrap();
+    let old: Memory = serde_json::from_value(old).unwrap();
+    let old = old.track().unwrap();
+    assert_eq!(old.experts.get(&Expert::External), None, "nobody spoke: {old:?}");
+    assert!(old.experts[&Expert::Persistence][0].unwrap().get() < persistence[0], "{old:?}");
+}
+
+#[test]
 fn what_the_operator_knows_stands_above_what_is_forecast() {
     let event = Event { from: Timestamp(640_000), until: Timestamp(700_000), rate: RequestsPerSecond::whole(900) };
     let policy = Policy { events: vec![event], ..Policy::PLAIN };

@@ -3,13 +3,14 @@
 use super::Shown;
 use super::rows::{Asked, Row, Rows};
 use crate::explain::{self, UNKNOWN, or_unknown, per_second, plural};
-use crate::report::{Report, Sight, Sights, Workload, Writes};
+use crate::report::{Considered, Report, Sight, Sights, Workload, Writes};
 use crate::serve::Stage;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeMap;
 use trimtab_core::Snapshot;
+use trimtab_core::forecast::{Expert, TrackRecord};
 use trimtab_core::snapshot::{Coverage, Reading};
-use trimtab_core::unit::{Seconds, Timestamp};
+use trimtab_core::unit::{Ratio, Seconds, Timestamp, Windows};
 
 /// A page: its title, what its script is to do, and what is in it.
 pub(crate) fn page(shown: &Shown, kind: &str, title: &str, live: &str, content: &Markup) -> Markup {
@@ -302,18 +303,24 @@ pub(crate) fn facts(workload: &Workload, sight: &Sight, past: Option<Timestamp>)
             }
         }
         @if let Some(decision) = decision {
-            (forecasters(decision))
+            // What was seen until now says nothing of a moment that is past.
+            @if let Some(last) = &workload.last { (forecasters(last, sight.track_record.as_ref().filter(|_| past.is_none()))) }
             (lead(sight, &decision.lead))
         }
         (signals(workload))
     }
 }
 
-fn forecasters(decision: &trimtab_core::Decision) -> Markup {
-    let Some(forecast) = &decision.forecast else { return html! {} };
-    let mut shares: Vec<(String, f64)> =
-        forecast.shares.iter().map(|(expert, share)| (words(&format!("{expert:?}")), share.get())).collect();
-    shares.sort_by(|one, other| other.1.total_cmp(&one.1));
+/// Who forecasts with which weight and, of now, how near each came with what it said of the windows ahead.
+fn forecasters(considered: &Considered, track: Option<&TrackRecord>) -> Markup {
+    let Some(forecast) = &considered.decision.forecast else { return html! {} };
+    let window = considered.policy.objective.window.get();
+    let ahead = |windows: Windows| explain::span(Seconds::new(windows.0 as f64 * window).unwrap_or_default());
+    let share = |expert: Expert| forecast.shares.get(expert).get();
+    let errors = |expert: Expert| track.and_then(|track| track.experts.get(&expert));
+    let mut experts: Vec<Expert> =
+        Expert::ALL.into_iter().filter(|it| share(*it) >= 0.005 || errors(*it).is_some()).collect();
+    experts.sort_by(|one, other| share(*other).total_cmp(&share(*one)));
     html! {
         section.box {
             h2 { "Who forecasts" }
@@ -322,16 +329,42 @@ fn forecasters(decision: &trimtab_core::Decision) -> Markup {
                 @if let Some(season) = forecast.season { "; season of " (explain::span(season)) }
                 "."
             }
-            table.weights {
-                thead { tr { th scope="col" { "Expert" } th.number scope="col" { "Weight" } } }
-                tbody {
-                    @for (expert, share) in shares.iter().filter(|(_, share)| *share >= 0.005) {
-                        tr { th scope="row" { (expert) } td.number { meter min="0" max="1" value=(share) {} (format!("{:.0} %", 100.0 * share)) } }
+            div.scroll tabindex="0" role="region" aria-label="Who forecasts" {
+                table.weights {
+                    thead { tr {
+                        th scope="col" { "Expert" } th.number scope="col" { "Weight" }
+                        @if let Some(track) = track {
+                            @for windows in track.windows { th.number scope="col" { "Off, " (ahead(windows)) } }
+                        }
+                    } }
+                    tbody {
+                        @for expert in &experts {
+                            tr data-expert=(words(&format!("{expert:?}"))) {
+                                th scope="row" { (words(&format!("{expert:?}"))) }
+                                td.number { meter min="0" max="1" value=(share(*expert)) {} (format!("{:.0} %", 100.0 * share(*expert))) }
+                                @if let Some(track) = track { (off(errors(*expert).unwrap_or(&track.windows.map(|_| None)))) }
+                            }
+                        }
+                        @if let Some(track) = track {
+                            tr data-expert="together" { th scope="row" { b { "together" } } td {} (off(&track.together)) }
+                        }
                     }
+                }
+            }
+            @if let Some(track) = track {
+                p.small {
+                    "Off: how far what was said of the window that ends " (track.windows.map(ahead).join(", ")) " later was from what came, relative to what was said "
+                    "(root mean square; older errors fade, to a third in 33 windows, and a surge that nobody foresaw counts for four standard errors of all). "
+                    "“Together” is what is planned with, and makes the band."
                 }
             }
         }
     }
+}
+
+/// Errors in the cells of a row.
+fn off(errors: &[Option<Ratio>]) -> Markup {
+    html! { @for error in errors { td.number { (or_unknown(error.map(|error| format!("{:.1} %", 100.0 * error.get())))) } } }
 }
 
 /// `SeasonCarried` as words.
@@ -360,6 +393,37 @@ fn lead(sight: &Sight, lead: &trimtab_core::LeadTime) -> Markup {
                     dt { "Seen" } dd { (starts.len()) " starts: " (least) " to " (most) ", half within " (half) }
                 }
             }
+            (dots(&starts))
+        }
+    }
+}
+
+/// Start-ups in their order as dots above a scale, those of about the same length above each other.
+fn dots(starts: &[Seconds]) -> Markup {
+    const WIDTH: f64 = 320.0;
+    const STEP: f64 = 8.0;
+    let Some(most) = starts.last().map(|most| most.get()).filter(|most| *most > 0.0) else { return html! {} };
+    // The longest is at the right end of the scale.
+    let columns = (WIDTH / STEP).floor() - 1.0;
+    let mut heights: BTreeMap<u32, u32> = BTreeMap::new();
+    let placed: Vec<(f64, u32)> = starts
+        .iter()
+        .map(|start| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "one of 39 columns")]
+            let column = (columns * start.get() / most).round() as u32;
+            let height = heights.entry(column).or_default();
+            *height += 1;
+            (STEP * (f64::from(column) + 0.5), *height)
+        })
+        .collect();
+    let ground = STEP * f64::from(heights.into_values().max().unwrap_or_default()) + 2.0;
+    let all: Vec<String> = starts.iter().map(|start| explain::span(*start)).collect();
+    html! {
+        svg.dots viewBox=(format!("0 0 {WIDTH} {}", ground + 18.0)) role="img" aria-label=(format!("{} by length: {}", plural(starts.len(), "start-up"), all.join(", "))) {
+            line x1="0" x2=(WIDTH) y1=(ground) y2=(ground) {}
+            @for (across, height) in placed { circle cx=(across) cy=(ground - STEP * (f64::from(height) - 0.5) - 1.0) r="3.2" {} }
+            text x="0" y=(ground + 14.0) { "0" }
+            text x=(WIDTH) y=(ground + 14.0) text-anchor="end" { (explain::span(Seconds::new(most).unwrap_or_default())) }
         }
     }
 }

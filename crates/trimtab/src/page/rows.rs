@@ -267,7 +267,7 @@ mod tests {
         let report = Report { workloads: (0..workloads).map(workload).collect(), ..Report::of("a") };
         let sights = report.workloads.iter().zip(0_u32..).map(|(workload, number)| {
             let hour = Hour { missed: number % 10, windows: 120, ..Hour::default() };
-            (workload.workload.clone(), Sight { hour, startups: Vec::new() })
+            (workload.workload.clone(), Sight { hour, ..Sight::default() })
         });
         let sights = sights.collect();
         (report, sights)

@@ -191,7 +191,8 @@ impl Loop {
         };
         let sights = self.tracked.iter().map(|(target, tracked)| {
             let startups = self.view.startups(target);
-            (target.to_string(), Sight { hour: tracked.tally.hour(at), startups })
+            let track_record = tracked.state.track_record();
+            (target.to_string(), Sight { hour: tracked.tally.hour(at), startups, track_record })
         });
         self.parts.sights.send_replace(Arc::new(sights.collect()));
         self.parts.report.send_replace(Arc::new(report));
