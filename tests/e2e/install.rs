@@ -549,9 +549,11 @@ async fn without(cluster: Cluster, (number, (_, resource, verb, said, lack, hold
 /// A role of all permissions but one, and its binding to trimtab's account in the namespace `own`.
 fn grant(own: &str, missing: Option<usize>) -> [Value; 2] {
     let granted = PERMISSIONS.iter().enumerate().filter(|(number, _)| Some(*number) != missing);
-    let rules: Vec<Value> = granted
-        .map(|(_, (group, resource, verb, ..))| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]}))
-        .collect();
+    let rule = |(group, resource, verb): (&str, &str, &str)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
+    // Of a kind that is there only where KEDA is, or another test has brought it.
+    let keda = ["list", "watch"].map(|verb| ("keda.sh", "scaledobjects", verb));
+    let rules: Vec<Value> =
+        granted.map(|(_, (group, resource, verb, ..))| (*group, *resource, *verb)).chain(keda).map(rule).collect();
     let version = "rbac.authorization.k8s.io/v1";
     let role = json!({"apiVersion": version, "kind": "Role", "metadata": {"name": "trimtab"}, "rules": rules});
     let binding = json!({

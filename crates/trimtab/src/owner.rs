@@ -128,19 +128,19 @@ struct Owned {
     vain: Option<Vain>,
 }
 
-/// A claim that was not done. A watch may lag: what was claimed on what it showed then would be refused for as long as it shows that.
+/// A claim that was not done. Asked for again on the same state of the object, it would be refused again: a watch may lag.
 #[derive(Debug)]
 struct Vain {
     at: Boot,
-    /// What the object was when somebody was quicker; `None` where it was refused for another reason.
+    /// The version that it was asked for on, where somebody was quicker; `None` where it was refused for another reason.
     version: Option<Arc<str>>,
 }
 
 impl Vain {
     /// Whether asking again would be no use yet.
     fn lasts(&self, seen: &Seen, now: Boot) -> bool {
-        let newer = self.version.as_ref().is_some_and(|version| *version != seen.version);
-        !newer && now.since(self.at) < CLAIM_AGAIN
+        let another = self.version.as_ref().is_some_and(|version| *version != seen.version);
+        !another && now.since(self.at) < CLAIM_AGAIN
     }
 }
 

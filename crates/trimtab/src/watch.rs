@@ -1,7 +1,7 @@
 //! The watches: what the API server tells, as it tells it.
 //!
-//! Watches only, no polling: a listing once, then changes, with the library's jittered back-off after an error, which ends when the
-//! agent's Lease is renewed: an agent that may write again must not decide from what was long ago. Objects are decoded into slim types and turned at once into what [`crate::view`] keeps; a full pod would take twenty times the memory.
+//! Watches only, no polling: a listing once, then changes, with the library's jittered back-off after an error. Where the API server was
+//! away, that ends when the agent's Lease is renewed, so that who may write again soon sees what is; the tests in each write guard the rest. Objects are decoded into slim types and turned at once into what [`crate::view`] keeps; a full pod would take twenty times the memory.
 //! Kinds outside `apps` are read through their `scale` subresource, after each change of their spec. A watch ends with the
 //! process: what it still says then, nobody reads.
 
@@ -300,9 +300,20 @@ pub(crate) fn api_of<P: Clone, U: Clone>(
 pub(crate) struct Watch<K> {
     stream: BoxStream<'static, watcher::Result<watcher::Event<K>>>,
     backoff: DefaultBackoff,
+    pause: Option<Pause>,
+    /// What came and was not taken yet.
+    held: Option<watcher::Event<K>>,
     what: String,
     inbox: Inbox,
-    broken: bool,
+    /// What is wrong with it, and whether that, or that nothing is any more, was told.
+    problem: Option<String>,
+    told: bool,
+}
+
+/// Until when it is not tried again, and whether a renewed Lease ends that: the API server was away, and did not refuse.
+struct Pause {
+    until: Instant,
+    was_away: bool,
 }
 
 /// A watch that gave no error for so long works, though nothing happened: a connection that cannot be made fails within 30 s.
@@ -314,47 +325,62 @@ where
 {
     pub(crate) fn start(api: Api<K>, config: watcher::Config, what: String, inbox: Inbox) -> Self {
         let stream = watcher(api, config.any_semantic()).boxed();
-        Self { stream, backoff: DefaultBackoff::default(), what, inbox, broken: false }
+        let backoff = DefaultBackoff::default();
+        Self { stream, backoff, pause: None, held: None, what, inbox, problem: None, told: true }
     }
 
+    /// What happens next. Whoever stops waiting for it loses nothing: what came, what is to be told and how long is to be waited stay.
     pub(crate) async fn next(&mut self) -> watcher::Event<K> {
         loop {
-            let patience = if self.broken { WORKS_AGAIN } else { Duration::MAX };
+            self.tell().await;
+            if let Some(event) = self.held.take() {
+                return event;
+            }
+            self.rest().await;
+            let patience = if self.problem.is_some() { WORKS_AGAIN } else { Duration::MAX };
             match tokio::time::timeout(patience, self.stream.next()).await {
                 Ok(Some(Ok(event))) => {
                     // A listing begins before anybody knows whether it is allowed.
                     if !matches!(event, watcher::Event::Init) {
                         self.backoff.reset();
-                        self.works().await;
+                        self.works();
                     }
-                    return event;
+                    self.held = Some(event);
                 }
-                Ok(Some(Err(error))) => {
-                    self.breaks(&error).await;
-                    self.pause().await;
-                }
-                Err(_) => self.works().await,
+                Ok(Some(Err(error))) => self.breaks(&error),
+                Err(_) => self.works(),
                 Ok(None) => std::future::pending().await,
             }
         }
     }
 
-    /// Until it is to be tried again.
-    async fn pause(&mut self) {
-        let wait = self.backoff.next().unwrap_or(WORKS_AGAIN);
-        drop(tokio::time::timeout(wait, self.inbox.renewed()).await);
-    }
-
-    async fn works(&mut self) {
-        if std::mem::take(&mut self.broken) {
-            self.inbox.send(Event::Trouble { what: self.what.clone(), problem: None }).await;
+    async fn tell(&mut self) {
+        if !self.told {
+            let (what, problem) = (self.what.clone(), self.problem.clone());
+            self.inbox.send(Event::Trouble { what, problem }).await;
+            self.told = true;
         }
     }
 
-    async fn breaks(&mut self, error: &watcher::Error) {
+    async fn rest(&mut self) {
+        let Some(Pause { until, was_away }) = self.pause else { return };
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => {}
+            () = self.inbox.renewed(), if was_away => {}
+        }
+        self.pause = None;
+    }
+
+    fn works(&mut self) {
+        self.told &= self.problem.take().is_none();
+    }
+
+    fn breaks(&mut self, error: &watcher::Error) {
+        let wait = self.backoff.next().expect("it goes on for ever");
+        self.pause = Some(Pause { until: Instant::now() + wait, was_away: was_away(error) });
         let what = &self.what;
         let problem = match error {
-            // The API server forgot where we were, as it may: everything is listed anew, at once.
+            // The API server forgot where we were, as it may: everything is listed anew.
             watcher::Error::WatchError(status) if status.code == 410 => return,
             watcher::Error::InitialListFailed(source)
             | watcher::Error::WatchStartFailed(source)
@@ -362,8 +388,18 @@ where
             watcher::Error::WatchError(status) => format!("watch of {what} broke: {}", status.message),
             watcher::Error::NoResourceVersion => format!("watch of {what} broke: no resourceVersion in the answer"),
         };
-        self.broken = true;
-        self.inbox.send(Event::Trouble { what: what.clone(), problem: Some(problem) }).await;
+        (self.problem, self.told) = (Some(problem), false);
+    }
+}
+
+/// Whether there was no answer, or none but that the API server cannot: who is refused, or asked to wait, is not let in by trying sooner.
+fn was_away(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code >= 500,
+        _ => true,
     }
 }
 
@@ -725,41 +761,53 @@ mod tests {
         assert_eq!(scales.load(Ordering::SeqCst), 4, "two failed; one for each spec, none for the status");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_that_waits_to_try_again_does_so_when_the_lease_is_renewed() {
+    /// A watch on an API server that answers with this status alone, and how often it was asked.
+    fn refused(code: u16) -> (Watch<DynamicObject>, Inbox, Arc<AtomicUsize>) {
         let tries = Arc::new(AtomicUsize::new(0));
-        let refuses = {
-            let tries = Arc::clone(&tries);
-            move |_: http::Request<Body>| {
-                tries.fetch_add(1, Ordering::SeqCst);
-                async {
-                    Ok::<_, std::convert::Infallible>(
-                        http::Response::builder().status(503).body(Body::empty()).unwrap(),
-                    )
-                }
-            }
+        let counted = Arc::clone(&tries);
+        let refuses = move |_: http::Request<Body>| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let status = json!({ "kind": "Status", "status": "Failure", "message": "no", "reason": "", "code": code });
+            let body = Body::from(status.to_string().into_bytes());
+            async move { Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap()) }
         };
         let (inbox, mut events) = Inbox::new();
-        let targets = channel::Sender::new(Arc::default());
-        let watched = Watched { kind: kind(), resource: resource(), scope: None };
-        let client = Client::new(tower::service_fn(refuses), "default");
-        let watching = tokio::spawn(objects(client, watched, targets.subscribe(), inbox.clone()));
-        let reading = tokio::spawn(async move { while events.recv().await.is_some() {} });
-        let tried_within = async |seconds: u64| {
-            let before = tries.load(Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
-            tries.load(Ordering::SeqCst) - before
-        };
-        assert!(tried_within(300).await > 5, "the back-off is as long as it gets");
-        let mut waited = 0;
-        for _ in 0..10 {
-            waited += usize::from(tried_within(1).await == 0);
-            inbox.renew();
-            assert!(tried_within(1).await > 0, "not tried though the lease was renewed");
+        tokio::spawn(async move { while events.recv().await.is_some() {} });
+        let api = Api::all_with(Client::new(tower::service_fn(refuses), "default"), &resource());
+        (Watch::start(api, watcher::Config::default(), "rollouts".into(), inbox.clone()), inbox, tries)
+    }
+
+    /// How often it is asked within so long by somebody who turns to something else ten times a second.
+    async fn tried(watch: &mut Watch<DynamicObject>, tries: &AtomicUsize, span: Duration) -> usize {
+        let (before, end) = (tries.load(Ordering::SeqCst), Instant::now() + span);
+        while Instant::now() < end {
+            drop(tokio::time::timeout(Duration::from_millis(100), watch.next()).await);
         }
-        assert!(waited > 5, "it waits otherwise: {waited}");
-        watching.abort();
-        reading.abort();
+        tries.load(Ordering::SeqCst) - before
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_waits_to_try_again_does_so_when_the_lease_is_renewed() {
+        for (code, sooner) in [(503, true), (403, false), (429, false)] {
+            let (mut watch, inbox, tries) = refused(code);
+            let within = tried(&mut watch, &tries, Duration::from_mins(5)).await;
+            assert!((6..=20).contains(&within), "{code}: backs off, whoever turns away meanwhile: {within} times");
+            let (mut waited, mut renewed) = (0, 0);
+            for _ in 0..10 {
+                waited += usize::from(tried(&mut watch, &tries, Duration::from_secs(1)).await == 0);
+                let renews = tokio::spawn({
+                    let inbox = inbox.clone();
+                    async move {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        inbox.renew();
+                    }
+                });
+                renewed += usize::from(tried(&mut watch, &tries, Duration::from_secs(1)).await > 0);
+                renews.await.unwrap();
+            }
+            assert!(waited > 5, "{code}: it waits: {waited} of 10");
+            assert!(if sooner { renewed == 10 } else { renewed < 5 }, "{code}: tried after {renewed} renewals of 10");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Loop {
             return Some(Lack::KindUnknown.because(problem));
         }
         // What is not shown any more may have changed since.
-        let hidden = self.unreadable(target).filter(|hidden| hidden.why.starts_with(NOT_ALLOWED));
+        let hidden = self.unreadable(target, |why| why.starts_with(NOT_ALLOWED));
         if known || hidden.is_some() {
             return hidden;
         }
@@ -41,7 +41,7 @@ impl Loop {
             );
         }
         if !self.view.knows(target) {
-            return self.unreadable(target);
+            return self.unreadable(target, |_| true);
         }
         // It is there, but its size cannot be read.
         if let Some(trouble) = self.troubles.get(&target.to_string()) {
@@ -55,14 +55,17 @@ impl Loop {
     }
 
     /// What keeps its kind or its pods from being listed: the same for all workloads of the kind, and said once as a trouble.
-    fn unreadable(&self, target: &Target) -> Option<Condition> {
+    fn unreadable(&self, target: &Target, counts: impl Fn(&str) -> bool) -> Option<Condition> {
         let plural = self.kinds.get(&target.kind).and_then(|known| known.resource.as_ref()).map(|kind| &*kind.plural);
         let scopes = self.parts.scopes.iter().filter(|scope| view::covers(scope, &target.namespace));
         let mut watches = scopes.flat_map(|scope| {
             let called = |what: &str| watch::called(what, scope.as_deref());
             plural.into_iter().chain(["pods"]).map(called).collect::<Vec<_>>()
         });
-        watches.find_map(|what| Some(Lack::NotReadable.because(self.troubles.get(&what)?)))
+        watches.find_map(|what| {
+            let why = self.troubles.get(&what).filter(|why| counts(why))?;
+            Some(Lack::NotReadable.because(why))
+        })
     }
 
     /// What keeps other autoscalers from being seen: then nobody can say whether one scales the workload.
