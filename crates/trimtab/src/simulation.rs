@@ -795,7 +795,7 @@ fn at_rest(agents: usize) -> (f64, f64) {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_mins(5) {
             simulation.round(&|_: &Target| false);
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(RENEW.duration() / 5).await;
         }
         let each = |count: u64| count as f64 / begun.elapsed().as_secs_f64() / agents as f64;
         let server = simulation.server();
