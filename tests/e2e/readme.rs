@@ -36,12 +36,12 @@ fn publish_image() {
     }
 }
 
-/// A `cargo` that runs what is built instead of building it: `cargo run --release -- ARGUMENTS`.
+/// A `cargo` that runs what is built instead of building it: `cargo run [--release] -- ARGUMENTS`.
 fn built(directory: &Path) -> PathBuf {
     let place = directory.join("built");
     std::fs::create_dir(&place).expect("a directory");
     let file = place.join("cargo");
-    let script = "#!/bin/sh\n[ \"$1 $2 $3\" = 'run --release --' ] || exit 2\nshift 3\nexec trimtab \"$@\"\n";
+    let script = "#!/bin/sh\ncase \"$*\" in 'run --release -- '*) shift 3 ;; 'run -- '*) shift 2 ;; *) exit 2 ;; esac\nexec trimtab \"$@\"\n";
     std::fs::write(&file, script).expect("a file");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     place

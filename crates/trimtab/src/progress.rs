@@ -168,7 +168,7 @@ mod tests {
         progress.to(2);
         while terminal.line().is_empty() {
             assert!(begun.elapsed() < Duration::from_mins(1), "it never comes");
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(20));
         }
         assert!(begun.elapsed() >= UNNOTICED, "{:?}", begun.elapsed());
         let drawn = terminal.ever();

@@ -43,6 +43,15 @@ fn played(directory: &Path) -> (String, String, String) {
     (journal, std::fs::read_to_string(report).unwrap(), String::from_utf8(output.stdout).unwrap())
 }
 
+/// As the README has it, where the workspace has other programs too.
+#[test]
+fn at_the_root_of_a_clone_cargo_run_means_trimtab() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let output = Command::new(env!("CARGO")).args(["run", "--quiet", "--", "--version"]).current_dir(root).output();
+    let output = output.unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"trimtab "), "{output:?}");
+}
+
 #[test]
 fn each_command_ends_with_the_code_that_the_reference_says_and_pipes_get_text_alone() {
     let kept = tempfile::tempdir().unwrap();
